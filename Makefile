@@ -1,0 +1,45 @@
+# Everything goes into .venv and build/. `make demo` and `make test` are all a newcomer needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(CURDIR)/$(VENV)/bin
+STAMP  := $(VENV)/.installed
+JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+export PATH := $(BIN):$(PATH)
+export YOWASP_CACHE_DIR := $(CURDIR)/build/yowasp
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: demo test check unit formal system house lint thirdparty clean
+
+demo: $(STAMP)
+	$(BIN)/offloadcard demo
+
+test: check system house
+
+check: lint unit formal
+
+$(STAMP): pyproject.toml
+	@sh .ci/prerequisites
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,synth]'
+	touch $@
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not formal and not system and not thirdparty" tests
+
+formal: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(JOBS) -m formal tests
+
+system: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(JOBS) -m system tests
+
+house: $(STAMP)
+	$(BIN)/python -m pytest -q tests/test_floors.py tests/test_docs.py tests/test_testplan.py
+
+thirdparty: $(STAMP)
+	$(BIN)/python -m pytest -q -m thirdparty tests
+
+clean:
+	rm -rf build
