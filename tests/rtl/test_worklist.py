@@ -77,10 +77,10 @@ class WorkListSpec(Elaboratable):
 
 @pytest.mark.formal
 def test_spec_no_set_is_lost():
-    prove(WorkListSpec(WorkList(count=3), bound=12), depth=20)
+    prove(WorkListSpec(WorkList(count=4), bound=16), depth=20)
 
 
 @pytest.mark.formal
 def test_spec_sees_a_mutant():
     with pytest.raises(ProofFailed):
-        prove(WorkListSpec(WorkList(count=3), bound=3), depth=20)
+        prove(WorkListSpec(WorkList(count=4), bound=3), depth=20)
