@@ -31,6 +31,7 @@ class CardConfig:
     gft_packet_buffer_octets: int = 128 * 1024
     max_frame_octets: int = 9216
     port_gbps: int = 100
+    dma_tag_width: int = 12          # of each house's DMA ports
 
     def __post_init__(self):
         def check(name, ok, must):
