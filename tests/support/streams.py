@@ -23,14 +23,18 @@ async def stream_put(ctx, stream, payload):
     """Offer one payload and wait until it is taken."""
     ctx.set(stream.payload, payload)
     ctx.set(stream.valid, 1)
-    await ctx.tick().until(stream.ready)
+    taken = False
+    while not taken:
+        *_, taken = await ctx.tick().sample(stream.ready)
     ctx.set(stream.valid, 0)
 
 
 async def stream_get(ctx, stream):
     """Take one payload."""
     ctx.set(stream.ready, 1)
-    payload, = await ctx.tick().sample(stream.payload).until(stream.valid)
+    valid = False
+    while not valid:
+        *_, payload, valid = await ctx.tick().sample(stream.payload, stream.valid)
     ctx.set(stream.ready, 0)
     return payload
 
