@@ -1,4 +1,4 @@
-"""The host's memory: an allocator over one buffer, with poison on every piece that is given back."""
+"""The host's memory: an allocator over one buffer; what is given back is poisoned."""
 
 from typing import Protocol
 
@@ -93,14 +93,15 @@ class Memory:
             raise ValueError(f"`size` must be positive, not {size!r}")
         if align <= 0 or align & (align - 1):
             raise ValueError(f"`align` must be a power of two, not {align!r}")
-        for n, (start, stop) in enumerate(self.holes):
-            address = start + (offset - start) % align
-            if address + size <= stop:
+        for hole in self.holes:
+            address = hole[0] + (offset - hole[0]) % align
+            if address + size <= hole[1]:
                 break
         else:
             raise OutOfMemory(f"`size` must fit a hole of the memory, not {size} octets")
-        rests = [(start, address), (address + size, stop)]
-        self.holes[n:n + 1] = [hole for hole in rests if hole[0] < hole[1]]
+        n = self.holes.index(hole)
+        rests = [(hole[0], address), (address + size, hole[1])]
+        self.holes[n:n + 1] = [rest for rest in rests if rest[0] < rest[1]]
         region = self.regions[address] = Region(self, address, size)
         start = address - self.base
         self.view[start:start + size] = bytes([fill]) * size
