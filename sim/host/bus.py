@@ -35,7 +35,7 @@ class Bus(ABC):
         """A number of ``size`` octets; all ones where no function answers."""
 
     @abstractmethod
-    async def config_write(self, rid, offset, value, size):
+    async def config_write(self, rid, offset, size, value):
         """Write ``size`` octets of config space."""
 
     @abstractmethod

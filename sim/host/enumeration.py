@@ -25,8 +25,10 @@ async def enumerate_bus(bus, number, window, *, ari=True):
         following = await first.read(chain + PCI_ARI_CAP, 2) >> 8
         while following:
             function = await _probe(bus, rid | following)
-            if function is None or following in (f.rid & 0xFF for f in functions):
-                raise ValueError(f"ARI's next function must be there and new, not {following}")
+            if function is None:
+                raise ValueError(f"ARI's next function must be there, not {following}")
+            if following in (found.rid & 0xFF for found in functions):
+                raise ValueError(f"ARI's next function must be new, not {following}")
             functions.append(function)
             chain = function.extended_capability(PCI_EXT_CAP_ID_ARI)
             following = await function.read(chain + PCI_ARI_CAP, 2) >> 8

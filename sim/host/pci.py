@@ -83,7 +83,7 @@ class PciFunction:
 
     async def write(self, offset, size, value):
         """Write config space."""
-        await self.bus.config_write(self.rid, offset, value, size)
+        await self.bus.config_write(self.rid, offset, size, value)
 
     async def update(self, offset, size, *, clear=0, set=0):
         """Read, change and write back a register of config space; its new value."""
