@@ -23,7 +23,7 @@ class PacketQueue(wiring.Component):
 
     Timing
     ------
-    A packet's first beat leaves 3 cycles after its last came in; one beat per cycle both ways.
+    A packet's first beat leaves 2 cycles after its last came in; one beat per cycle both ways.
 
     Parameters
     ----------
