@@ -1,0 +1,90 @@
+"""The front of the endpoint: everything that a guest reaches by a request of its own."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.ports import InterruptPort, LifecyclePort, ManagementPort, MmioPort, dma_write_beat
+from .functions import error_event, function_row, released, settings
+from .spec import tlp_beat
+
+__all__ = ["Front"]
+
+
+class Front(wiring.Component):
+    """Configuration spaces, BAR target, MSI-X and lifecycle, connected.
+
+    The requester beside it keeps its own copy of ``rows`` and takes the rest of its knowledge from
+    ``settings``.
+
+    Timing
+    ------
+    One request TLP per cycle, never stalled while the other side keeps to its credits. A doorbell
+    leaves for its device 9 cycles after its TLP. A configuration request takes about 12 cycles.
+
+    Parameters
+    ----------
+    config : CardConfig
+        The card.
+
+    Members
+    -------
+    requests : ``In(stream.Signature(tlp_beat(...), always_ready=True))``
+        Requests and messages of the guests.
+    released : ``Out(released())``
+        Receive credits that come free in this cycle: add them to ``rx_credit_allocated``, which
+        begins with the credits of ``spec_config`` (``POSTED_CREDITS``, ``NONPOSTED_CREDITS``).
+    completions : ``Out(stream.Signature(tlp_beat(...)))``
+        Completions, one beat each.
+    net_mmio, nvme_mmio : ``Out(MmioPort(...))``
+        Register accesses of the guests.
+    net_interrupts, nvme_interrupts : ``In(InterruptPort(...))``
+        Interrupts of the devices.
+    interrupt_writes : ``Out(stream.Signature(dma_write_beat(...)))``
+        MSI-X messages, each a write of 4 octets, for the posted order; the tag is 0.
+    net_lifecycle, nvme_lifecycle, requester_lifecycle : ``Out(LifecyclePort(...))``
+        Ends of functions. The requester is asked together with the device.
+    rows : ``Out(stream.Signature(function_row(...), always_ready=True))``
+        News of the function table.
+    settings : ``Out(settings(...))``
+        Bus number, sizes and enables; registers.
+    errors : ``In(stream.Signature(error_event(...), always_ready=True))``
+        The requester's errors, to be logged (completion timeout, unexpected completion, poison).
+    pending_function, pending : ``Out(function_id_width)``, ``In(1)``
+        Transactions Pending of that function, one cycle later.
+    link_up : ``In(1)``
+        The data link is up; low is a reset of all functions.
+    management : ``In(ManagementPort())``
+        ``spec_config.MANAGEMENT``; addresses 0x0000 to 0x7FFF of the house.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        ids    = {"function_id_width": config.function_id_width}
+        widths = {**ids, "data_width": config.data_width}
+        super().__init__({
+            "requests":            In(stream.Signature(tlp_beat(data_width=config.data_width),
+                                                       always_ready=True)),
+            "released":            Out(released()),
+            "completions":         Out(stream.Signature(tlp_beat(data_width=config.data_width))),
+            "net_mmio":            Out(MmioPort(**ids)),
+            "nvme_mmio":           Out(MmioPort(**ids)),
+            "net_interrupts":      In(InterruptPort(**ids)),
+            "nvme_interrupts":     In(InterruptPort(**ids)),
+            "interrupt_writes":    Out(stream.Signature(dma_write_beat(
+                tag_width=config.dma_tag_width, **widths))),
+            "net_lifecycle":       Out(LifecyclePort(**ids)),
+            "nvme_lifecycle":      Out(LifecyclePort(**ids)),
+            "requester_lifecycle": Out(LifecyclePort(**ids)),
+            "rows":                Out(stream.Signature(function_row(**ids), always_ready=True)),
+            "settings":            Out(settings(**ids)),
+            "errors":              In(stream.Signature(error_event(**ids), always_ready=True)),
+            "pending_function":    Out(config.function_id_width),
+            "pending":             In(1),
+            "link_up":             In(1),
+            "management":          In(ManagementPort()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        return m
