@@ -62,8 +62,8 @@ def timeline_svg(steps):
     span = max(end - start, 1)
     width, left, row = 900, 130, 44
     height = row * len(lanes) + 30 + 22 * len(steps)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width + left + 40} {height}" '
-             'font-family="system-ui,sans-serif" font-size="13">']
+    parts = [(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width + left + 40} {height}" '
+             'font-family="system-ui,sans-serif" font-size="13">')]
     for n, lane in enumerate(lanes):
         y = row * n + 24
         parts.append(f'<text x="4" y="{y + 4}">{html.escape(lane)}</text>'
@@ -111,10 +111,10 @@ def write_report(results, path):
     body = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>OffloadCard: the demo</title>",
         f"<style>{STYLE}</style><h1>OffloadCard</h1>",
-        "<p class=sub>A cloud provider's offload card, as hardware you can read. Guests see an "
+        ("<p class=sub>A cloud provider's offload card, as hardware you can read. Guests see an "
         "ordinary network card and an ordinary drive; behind them the card itself emulates the "
         "devices, switches the packets and enforces the provider's policy. This page was written "
-        "by one run of its simulation: every number below was measured in it.</p>",
+        "by one run of its simulation: every number below was measured in it.</p>"),
         f"<pre>{html.escape(CARD)}</pre>",
         "<table>",
         *(f"<tr><td>{html.escape(name)}</td><td class=n>{_value(value)}</td></tr>"
@@ -123,12 +123,12 @@ def write_report(results, path):
     ]
     if results.get("timeline"):
         body += ["<h2>One packet through the card</h2>",
-                 "<p>From the doorbell to the wire, out of the event log of this run. The circles "
-                 "are numbered in order of time.</p>",
+                 ("<p>From the doorbell to the wire, out of the event log of this run. The circles "
+                 "are numbered in order of time.</p>"),
                  f"<figure>{timeline_svg(results['timeline'])}</figure>"]
     body += [_act(n + 1, act) for n, act in enumerate(results["acts"])]
-    body.append(f"<p class=sub>The card is exact to the cycle; host, link, wire and DRAM are models "
-                f"with stated timing (docs/fidelity.md). Seed {results['seed']}, commit "
+    body.append(f"<p class=sub>The card is exact to the cycle; host, link, wire and DRAM are models"
+                f" with stated timing (docs/fidelity.md). Seed {results['seed']}, commit "
                 f"{html.escape(results['commit'])}, {results['sim']['cycles']:,} clocks in "
                 f"{results['sim']['wall_s']:.1f} s.</p></html>")
     Path(path).write_text("\n".join(body))
