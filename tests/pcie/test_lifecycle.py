@@ -174,7 +174,7 @@ def test_ends_under_load_many_times():
     rng = random.Random(11)
 
     async def story(ctx, world, guest):
-        for _ in range(25):
+        for _ in range(15):
             function = rng.randrange(2, TINY.functions)
             for _ in range(rng.randrange(6)):
                 await guest.write(ctx, bar(rng.randrange(TINY.functions)) + 0x1000, b"bell")

@@ -185,7 +185,7 @@ def test_credits_come_back_and_each_request_has_one_end():
         for name in spent:
             spent[name] = back[name]
         asked = {}
-        for _ in range(150):
+        for _ in range(100):
             posted, length = rng.random() < 0.5, rng.choice((1, 2, 3, 16))
             while spent["nph"] - back["nph"] >= spec.NONPOSTED_CREDITS or \
                     spent["ph"] - back["ph"] >= spec.POSTED_CREDITS:

@@ -80,25 +80,22 @@ class World:
 
     async def enumerate(self, ctx, *, ari=True):
         """What firmware and Linux do, shortly: bus number 1, BARs, all VFs of both kinds."""
-        guest = self.guest
         ctx.set(self.dut.link_up, 1)
+        writes = []
         for number in range(2):
-            bdf = 0x100 | number
-            await guest.config_write(ctx, bdf, 0x10, 0x1_0000 * number + 0x1000_0000)
-            await guest.config_write(ctx, bdf, 0x14, 1)
-            await guest.config_write(ctx, bdf, 0x18, 0x1_0000 * number + 0x2000_0000)
-            await guest.config_write(ctx, bdf, 0x1C, 1)
-            await guest.config_write(ctx, bdf, 0x04, 0x6, size=2)
+            for offset, value, size in ((0x10, 0x1_0000 * number + 0x1000_0000, 4), (0x14, 1, 4),
+                                        (0x18, 0x1_0000 * number + 0x2000_0000, 4),
+                                        (0x1C, 1, 4), (0x04, 6, 2)):
+                writes.append((0x100 | number, offset, value, size))
         if ari:
-            await guest.config_write(ctx, 0x100, spec.SRIOV + 8, 0x10, size=2)
+            writes.append((0x100, spec.SRIOV + 8, 0x10, 2))
         for number, vfs in enumerate((self.config.virtio_net_vfs, self.config.nvme_vfs)):
-            bdf = 0x100 | number
             for place, base in ((0x24, 0x3000_0000), (0x2C, 0x4000_0000)):
-                await guest.config_write(ctx, bdf, spec.SRIOV + place,
-                                         base + 0x800_0000 * number)
-                await guest.config_write(ctx, bdf, spec.SRIOV + place + 4, 1)
-            await guest.config_write(ctx, bdf, spec.SRIOV + 0x10, vfs, size=2)
-            await guest.config_write(ctx, bdf, spec.SRIOV + 8, 0x19 if ari else 0x9, size=2)
+                writes += [(0x100 | number, spec.SRIOV + place, base + 0x800_0000 * number, 4),
+                           (0x100 | number, spec.SRIOV + place + 4, 1, 4)]
+            writes += [(0x100 | number, spec.SRIOV + 0x10, vfs, 2),
+                       (0x100 | number, spec.SRIOV + 8, 0x19 if ari else 0x9, 2)]
+        await self.guest.config_writes(ctx, writes)
 
     def run(self, *processes):
         simulate(self.dut, *processes, background=self.background)
