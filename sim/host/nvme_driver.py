@@ -44,7 +44,7 @@ class NvmeDriver:
     """
 
     def __init__(self, function, *, io_queues=1, entries=64, interrupts=True):
-        self.function, self.bus, self.memory = function, function.bus, function.bus.memory
+        self.function, self.bus, self.memory = function, function.bus, function.memory
         self.io_queues, self.entries, self.interrupts = io_queues, entries, interrupts
         self.queues, self.messages, self.namespaces = [], [], {}
         self.cap = 0

@@ -66,7 +66,7 @@ def test_no_such_file(tmp_path):
 
 
 def test_the_capture_is_whole_and_varied():
-    """Frames of real programs: every checksum is sound, and all the protocols promised are there."""
+    """Frames of real programs: every checksum is sound, all the promised protocols are there."""
     frames = [frame.octets for frame in read_pcap(CAPTURE)]
     assert all(assemble(dissect(octets)) == octets for octets in frames)
     packets = [Ether(octets) for octets in frames]
