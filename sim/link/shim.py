@@ -1,7 +1,7 @@
 """Writes the shim: SystemVerilog around a card, and the C++ view of its payloads' layouts.
 
 The shim holds the card and calls compiled code (DPI-C): one tick a clock, and one call for each
-beat that moves. Everything is generated from the component's signature, so the packed layouts follow
+beat that moves. All is generated from the component's signature, so the packed layouts follow
 Amaranth's. A component that lacks some of the card's streams is as welcome; ports that the shim
 does not know become variables of the shim that cocotb may read and write.
 """
