@@ -3,6 +3,8 @@
 # Ref: nvme-base-1.4c, 7.6.1 (Initialization)
 
 from offloadcard.nvme_emul import spec
+from offloadcard.nvme_emul.spec_pages import IdentifyController, IdentifyNamespace
+from offloadcard.rtl.octets import unpack
 
 from .bus import Timeout, poll
 from .nvme_queue import QueuePair
@@ -35,8 +37,8 @@ class NvmeDriver:
     ----------
     cap : int
         Controller capabilities.
-    controller : dict
-        Identify Controller, decoded.
+    controller : IdentifyController
+        What the controller says of itself.
     namespaces : dict
         NSID -> (blocks, octets of a block).
     queues : list of QueuePair
@@ -177,19 +179,20 @@ class NvmeDriver:
 
     async def identify(self):
         """Identify Controller, the list of namespaces, and each of them."""
-        opcode = spec.AdminOpcode.IDENTIFY
-        self.controller = await self.fetch(opcode, PAGE, "Identify Controller", cdw10=1)
-        self.mdts = PAGE << self.controller[77] if self.controller[77] else None
-        listed = await self.fetch(opcode, PAGE, "Identify namespace list", cdw10=2, nsid=0)
+        opcode, cns = spec.AdminOpcode.IDENTIFY, spec.IdentifyCns
+        self.controller = unpack(IdentifyController, await self.fetch(
+            opcode, PAGE, "Identify Controller", cdw10=int(cns.CONTROLLER)))
+        self.mdts = PAGE << self.controller.mdts if self.controller.mdts else None
+        listed = await self.fetch(opcode, PAGE, "Identify namespace list",
+                                  cdw10=int(cns.ACTIVE_NAMESPACES), nsid=0)
         self.namespaces = {}
         for n in range(0, PAGE, 4):
             nsid = int.from_bytes(listed[n:n + 4], "little")
             if not nsid:
                 break
-            octets = await self.fetch(opcode, PAGE, "Identify Namespace", cdw10=0, nsid=nsid)
-            form = int.from_bytes(octets[128 + 4 * (octets[26] & 0xF):][:4], "little")
-            self.namespaces[nsid] = (int.from_bytes(octets[:8], "little"),
-                                     1 << (form >> 16 & 0xFF))
+            found = unpack(IdentifyNamespace, await self.fetch(
+                opcode, PAGE, "Identify Namespace", cdw10=int(cns.NAMESPACE), nsid=nsid))
+            self.namespaces[nsid] = (found.nsze, 1 << found.lbaf[found.flbas & 0xF].lbads)
 
     async def create_queues(self):
         """Ask for the number of queues, then create pairs, completion queues first."""

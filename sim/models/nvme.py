@@ -3,6 +3,8 @@
 # Ref: nvme-base-1.4c, 3.1 (Register Definition), 5 (Admin Command Set), 6 (NVM Command Set)
 
 from offloadcard.nvme_emul import spec
+from offloadcard.nvme_emul.spec_pages import IdentifyController, IdentifyNamespace
+from offloadcard.rtl.octets import pack
 from sim.host.nvme_queue import SQE
 from sim.host.structure import Structure
 
@@ -151,26 +153,22 @@ class NvmeModel:
 
     def _identify(self, sqe, words):
         cns, nsid = words[0] & 0xFF, sqe["nsid"]
-        page = bytearray(PAGE)
-        if cns == 1:
-            page[4:24] = self.serial.ljust(20).encode()
-            page[77] = MDTS
-            page[80:84] = (0x0001_0400).to_bytes(4, "little")
-            page[512:514] = b"\x66\x44"
-            page[516:520] = max(self.volumes, default=0).to_bytes(4, "little")
-        elif cns == 2:
+        if cns == spec.IdentifyCns.CONTROLLER:
+            page = pack(IdentifyController, {
+                "sn": list(self.serial.ljust(20).encode()), "mdts": MDTS, "ver": spec.VERSION,
+                "sqes": 0x66, "cqes": 0x44, "nn": max(self.volumes, default=0)})
+        elif cns == spec.IdentifyCns.ACTIVE_NAMESPACES:
             listed = sorted(n for n in self.volumes if n > nsid)
-            octets = b"".join(n.to_bytes(4, "little") for n in listed)
-            page[:len(octets)] = octets
-        elif cns == 0:
+            page = b"".join(n.to_bytes(4, "little") for n in listed).ljust(PAGE, b"\0")
+        elif cns == spec.IdentifyCns.NAMESPACE:
             if nsid == 0 or nsid > max(self.volumes, default=0):
                 return STATUS.INVALID_NAMESPACE, 0
             blocks = len(self.volumes.get(nsid, b"")) // LBA
-            page[:24] = blocks.to_bytes(8, "little") * 3
-            page[130] = 9
+            page = pack(IdentifyNamespace, {"nsze": blocks, "ncap": blocks, "nuse": blocks,
+                                            "lbaf": [{"lbads": 9}]})
         else:
             return STATUS.INVALID_FIELD, 0
-        self._scatter(sqe, bytes(page))
+        self._scatter(sqe, page)
         return STATUS.SUCCESS, 0
 
     def _create_cq(self, sqe, words):
