@@ -173,7 +173,6 @@ class Writer(wiring.Component):
             ready.i.p.function_id.eq(piece.user.function_id),
             ready.i.p.span.eq(piece.octets + piece.address[:2]),
             ready.i.p.begin.eq(piece.offset - piece.address[:2]),
-            ready.i.p.first.eq(piece.first),
             ready.i.p.final.eq(piece.last),
         ]
         wiring.connect(m, ready.o, funnel.tlps)
