@@ -42,7 +42,7 @@ class VirtioNetDriver:
 
     def __init__(self, function, *, queue_size=256, receive_buffers=None, frame_octets=1514,
                  split="linux", seed=0):
-        self.function, self.bus, self.memory = function, function.bus, function.bus.memory
+        self.function, self.bus, self.memory = function, function.bus, function.memory
         self.device = VirtioPci(function)
         self.queue_size, self.frame_octets = queue_size, frame_octets
         self.receive_buffers, self.split = receive_buffers, split
@@ -103,7 +103,7 @@ class VirtioNetDriver:
         elif self.split == "linux":
             cuts = [HDR.size]
         else:
-            count = self.random.randint(0, min(5, self.tx.free - 1, region.size - 1))
+            count = self.random.randint(0, max(0, min(5, self.tx.free - 1, region.size - 1)))
             cuts = sorted(self.random.sample(range(1, region.size), count))
         edges = [0, *cuts, region.size]
         return [(region.address + a, b - a, False) for a, b in zip(edges, edges[1:])]

@@ -133,7 +133,7 @@ class VirtioPci:
         if not largest:
             raise ValueError(f"queue {index} must be there")
         size = min(size, largest)
-        queue = Virtqueue(self.bus.memory, size, owner=self.function.rid)
+        queue = Virtqueue(self.function.memory, size, owner=self.function.rid)
         await self.put("queue_size", size)
         if vector is not None:
             await self.put("queue_msix_vector", vector)

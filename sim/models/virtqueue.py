@@ -1,4 +1,4 @@
-"""The device's side of a split virtqueue, untimed: what a right device makes of a driver's rings."""
+"""The device's side of a split virtqueue, untimed: what a right device makes of the rings."""
 
 # Ref: virtio-1.2, 2.7 (Split Virtqueues)
 
