@@ -3,6 +3,8 @@
 # Ref: nvme-base-1.4c, 7.6.1 (Initialization)
 
 from offloadcard.nvme_emul import spec
+from offloadcard.nvme_emul.spec_pages import IdentifyController, IdentifyNamespace
+from offloadcard.rtl.octets import unpack
 
 from .bus import Timeout, poll
 from .nvme_queue import QueuePair
@@ -35,8 +37,8 @@ class NvmeDriver:
     ----------
     cap : int
         Controller capabilities.
-    controller : dict
-        Identify Controller, decoded.
+    controller : IdentifyController
+        What the controller says of itself.
     namespaces : dict
         NSID -> (blocks, octets of a block).
     queues : list of QueuePair
@@ -76,7 +78,7 @@ class NvmeDriver:
     async def doorbell(self, index, value):
         """Write a doorbell: 2 y for SQ y's tail, 2 y + 1 for CQ y's head."""
         stride = 4 << (self.cap >> 32 & 0xF)
-        await self.bus.write(self.base + spec.DOORBELLS + index * stride, 4, value)
+        await self.bus.write(self.base + spec.DOORBELL_BASE + index * stride, 4, value)
 
     async def _ready(self, wanted, timeout_ns=READY_TIMEOUT_NS):
         async def reached():
@@ -177,19 +179,20 @@ class NvmeDriver:
 
     async def identify(self):
         """Identify Controller, the list of namespaces, and each of them."""
-        opcode = spec.AdminOpcode.IDENTIFY
-        self.controller = await self.fetch(opcode, PAGE, "Identify Controller", cdw10=1)
-        self.mdts = PAGE << self.controller[77] if self.controller[77] else None
-        listed = await self.fetch(opcode, PAGE, "Identify namespace list", cdw10=2, nsid=0)
+        opcode, cns = spec.AdminOpcode.IDENTIFY, spec.IdentifyCns
+        self.controller = unpack(IdentifyController, await self.fetch(
+            opcode, PAGE, "Identify Controller", cdw10=int(cns.CONTROLLER)))
+        self.mdts = PAGE << self.controller.mdts if self.controller.mdts else None
+        listed = await self.fetch(opcode, PAGE, "Identify namespace list",
+                                  cdw10=int(cns.ACTIVE_NAMESPACES), nsid=0)
         self.namespaces = {}
         for n in range(0, PAGE, 4):
             nsid = int.from_bytes(listed[n:n + 4], "little")
             if not nsid:
                 break
-            octets = await self.fetch(opcode, PAGE, "Identify Namespace", cdw10=0, nsid=nsid)
-            form = int.from_bytes(octets[128 + 4 * (octets[26] & 0xF):][:4], "little")
-            self.namespaces[nsid] = (int.from_bytes(octets[:8], "little"),
-                                     1 << (form >> 16 & 0xFF))
+            found = unpack(IdentifyNamespace, await self.fetch(
+                opcode, PAGE, "Identify Namespace", cdw10=int(cns.NAMESPACE), nsid=nsid))
+            self.namespaces[nsid] = (found.nsze, 1 << found.lbaf[found.flbas & 0xF].lbads)
 
     async def create_queues(self):
         """Ask for the number of queues, then create pairs, completion queues first."""
@@ -203,10 +206,10 @@ class NvmeDriver:
             pair = QueuePair(self, number, entries, vector=vector)
             self.queues.append(pair)
             enabled = 1 if vector is None else vector << 16 | 3
-            await self.admin(spec.AdminOpcode.CREATE_IO_CQ, "Create I/O CQ",
+            await self.admin(spec.AdminOpcode.CREATE_CQ, "Create I/O CQ",
                              prp1=pair.cq.address, cdw10=entries - 1 << 16 | number,
                              cdw11=enabled)
-            await self.admin(spec.AdminOpcode.CREATE_IO_SQ, "Create I/O SQ",
+            await self.admin(spec.AdminOpcode.CREATE_SQ, "Create I/O SQ",
                              prp1=pair.sq.address, cdw10=entries - 1 << 16 | number,
                              cdw11=number << 16 | 1)
 
@@ -224,7 +227,7 @@ class NvmeDriver:
         ``offset`` is where in a page each buffer begins, a multiple of 4. A read returns its
         octets. All commands in flight end before an error is raised, and their buffers are free.
         """
-        writing = opcode == spec.IoOpcode.WRITE
+        writing = opcode == spec.Opcode.WRITE
         length = len(octets_or_length) if writing else octets_or_length
         size = self.namespaces[nsid][1]
         chunk = min(chunk or self.mdts or 128 * 1024, self.mdts or 1 << 30)
@@ -260,11 +263,11 @@ class NvmeDriver:
 
     async def read(self, nsid, block, length, **options):
         """Octets from ``block`` on."""
-        return await self.stream(spec.IoOpcode.READ, nsid, block, length, **options)
+        return await self.stream(spec.Opcode.READ, nsid, block, length, **options)
 
     async def write(self, nsid, block, octets, **options):
         """Write octets, a whole number of blocks, from ``block`` on."""
-        await self.stream(spec.IoOpcode.WRITE, nsid, block, octets, **options)
+        await self.stream(spec.Opcode.WRITE, nsid, block, octets, **options)
 
     async def io(self, opcode, what, *, queue=1, **fields):
         """An I/O command without data; NvmeError unless it succeeds."""
@@ -274,9 +277,9 @@ class NvmeDriver:
 
     async def flush(self, nsid, **options):
         """All earlier writes are on the medium."""
-        await self.io(spec.IoOpcode.FLUSH, "Flush", nsid=nsid, **options)
+        await self.io(spec.Opcode.FLUSH, "Flush", nsid=nsid, **options)
 
     async def write_zeroes(self, nsid, block, count, **options):
         """``count`` blocks read as zero from now on."""
-        await self.io(spec.IoOpcode.WRITE_ZEROES, "Write Zeroes", nsid=nsid,
+        await self.io(spec.Opcode.WRITE_ZEROES, "Write Zeroes", nsid=nsid,
                       cdw10=block & 0xFFFF_FFFF, cdw11=block >> 32, cdw12=count - 1, **options)

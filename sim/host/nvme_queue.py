@@ -8,15 +8,9 @@ from offloadcard.nvme_emul import spec
 
 from .structure import Structure
 
-__all__ = ["Completion", "QueuePair", "SQE", "pack_sqe"]
+__all__ = ["Completion", "QueuePair", "SQE"]
 
 SQE, CQE = Structure(spec.Sqe), Structure(spec.Cqe)
-
-
-def pack_sqe(*, cdw10=0, cdw11=0, cdw12=0, cdw13=0, cdw14=0, cdw15=0, **fields):
-    """Octets of a submission queue entry."""
-    words = (cdw10, cdw11, cdw12, cdw13, cdw14, cdw15)
-    return SQE.pack(**fields, cdw10_15=sum(word << 32 * n for n, word in enumerate(words)))
 
 
 class Completion(NamedTuple):
@@ -66,7 +60,7 @@ class QueuePair:
         if not self.room:
             raise ValueError(f"queue {self.number} must have room for a command")
         cid = self.cids.pop()
-        self.put_raw(pack_sqe(cid=cid, **fields))
+        self.put_raw(SQE.pack(cid=cid, **fields))
         self.pending[cid] = token
         return cid
 
@@ -91,15 +85,14 @@ class QueuePair:
             self.head += 1
             if self.head == self.entries:
                 self.head, self.phase = 0, self.phase ^ 1
-            self.sq_head = entry["sq_head"]
+            self.sq_head = entry["sqhd"]
             cid = entry["cid"]
             if cid not in self.pending:
                 raise ValueError(f"`cid` must be a command in flight, not {cid}")
             token = self.pending.pop(cid)
             self.cids.append(cid)
-            status = entry["status"]
-            done.append(Completion(token, status & 0x7FF, entry["dw0"],
-                                   bool(status >> 13 & 1), bool(status >> 14 & 1)))
+            done.append(Completion(token, entry["status"], entry["dw0"],
+                                   bool(entry["more"]), bool(entry["dnr"])))
         if done:
             await self.device.doorbell(2 * self.number + 1, self.head)
         return done

@@ -3,6 +3,8 @@
 # Ref: nvme-base-1.4c, 3.1 (Register Definition), 5 (Admin Command Set), 6 (NVM Command Set)
 
 from offloadcard.nvme_emul import spec
+from offloadcard.nvme_emul.spec_pages import IdentifyController, IdentifyNamespace
+from offloadcard.rtl.octets import pack
 from sim.host.nvme_queue import SQE
 from sim.host.structure import Structure
 
@@ -60,8 +62,8 @@ class NvmeModel:
 
     def write(self, offset, size, value):
         """Write a property or ring a doorbell."""
-        if offset >= spec.DOORBELLS:
-            self._doorbell((offset - spec.DOORBELLS) // 4, value)
+        if offset >= spec.DOORBELL_BASE:
+            self._doorbell((offset - spec.DOORBELL_BASE) // 4, value)
             return
         for register in spec.PROPERTIES:
             if (register.offset <= offset < register.offset + register.octets
@@ -114,7 +116,7 @@ class NvmeModel:
 
     def _complete(self, sq, cq, number, sqe, status, dw0):
         self.function.dma_write(cq["base"] + CQE.size * cq["tail"], CQE.pack(
-            dw0=dw0, sq_head=sq["head"], sq_id=number, cid=sqe["cid"], phase=cq["phase"],
+            dw0=dw0, sqhd=sq["head"], sqid=number, cid=sqe["cid"], phase=cq["phase"],
             status=status))
         cq["tail"] += 1
         if cq["tail"] == cq["size"]:
@@ -123,7 +125,7 @@ class NvmeModel:
             self.function.interrupt(cq["vector"])
 
     def _execute(self, number, sqe):
-        words = [sqe["cdw10_15"] >> 32 * n & 0xFFFF_FFFF for n in range(6)]
+        words = [sqe[f"cdw{n}"] for n in range(10, 16)]
         if sqe["fuse"] or sqe["psdt"]:
             return STATUS.INVALID_FIELD, 0
         try:
@@ -139,44 +141,40 @@ class NvmeModel:
             return self._identify(sqe, words)
         if opcode == code.SET_FEATURES and words[0] & 0xFF == 7:
             return STATUS.SUCCESS, self.io_queues - 1 << 16 | self.io_queues - 1
-        if opcode == code.CREATE_IO_CQ:
+        if opcode == code.CREATE_CQ:
             return self._create_cq(sqe, words), 0
-        if opcode == code.CREATE_IO_SQ:
+        if opcode == code.CREATE_SQ:
             return self._create_sq(sqe, words), 0
-        if opcode in (code.DELETE_IO_SQ, code.DELETE_IO_CQ):
-            return self._delete(words[0] & 0xFFFF, opcode == code.DELETE_IO_SQ), 0
-        if opcode == code.ASYNC_EVENT_REQUEST:
+        if opcode in (code.DELETE_SQ, code.DELETE_CQ):
+            return self._delete(words[0] & 0xFFFF, opcode == code.DELETE_SQ), 0
+        if opcode == code.ASYNC_EVENT:
             return None, 0
         return STATUS.INVALID_OPCODE, 0
 
     def _identify(self, sqe, words):
         cns, nsid = words[0] & 0xFF, sqe["nsid"]
-        page = bytearray(PAGE)
-        if cns == 1:
-            page[4:24] = self.serial.ljust(20).encode()
-            page[77] = MDTS
-            page[80:84] = (0x0001_0400).to_bytes(4, "little")
-            page[512:514] = b"\x66\x44"
-            page[516:520] = max(self.volumes, default=0).to_bytes(4, "little")
-        elif cns == 2:
+        if cns == spec.IdentifyCns.CONTROLLER:
+            page = pack(IdentifyController, {
+                "sn": list(self.serial.ljust(20).encode()), "mdts": MDTS, "ver": spec.VERSION,
+                "sqes": 0x66, "cqes": 0x44, "nn": max(self.volumes, default=0)})
+        elif cns == spec.IdentifyCns.ACTIVE_NAMESPACES:
             listed = sorted(n for n in self.volumes if n > nsid)
-            octets = b"".join(n.to_bytes(4, "little") for n in listed)
-            page[:len(octets)] = octets
-        elif cns == 0:
+            page = b"".join(n.to_bytes(4, "little") for n in listed).ljust(PAGE, b"\0")
+        elif cns == spec.IdentifyCns.NAMESPACE:
             if nsid == 0 or nsid > max(self.volumes, default=0):
                 return STATUS.INVALID_NAMESPACE, 0
             blocks = len(self.volumes.get(nsid, b"")) // LBA
-            page[:24] = blocks.to_bytes(8, "little") * 3
-            page[130] = 9
+            page = pack(IdentifyNamespace, {"nsze": blocks, "ncap": blocks, "nuse": blocks,
+                                            "lbaf": [{"lbads": 9}]})
         else:
             return STATUS.INVALID_FIELD, 0
-        self._scatter(sqe, bytes(page))
+        self._scatter(sqe, page)
         return STATUS.SUCCESS, 0
 
     def _create_cq(self, sqe, words):
         number, size = words[0] & 0xFFFF, (words[0] >> 16) + 1
         if not 0 < number <= self.io_queues or number in self.cqs:
-            return STATUS.INVALID_QUEUE_IDENTIFIER
+            return STATUS.INVALID_QUEUE_ID
         if size < 2 or size > self.entries:
             return STATUS.INVALID_QUEUE_SIZE
         if not words[1] & 1 or sqe["prp1"] % PAGE:
@@ -191,11 +189,11 @@ class NvmeModel:
     def _create_sq(self, sqe, words):
         number, size, cq = words[0] & 0xFFFF, (words[0] >> 16) + 1, words[1] >> 16
         if cq == 0 or cq > self.io_queues:
-            return STATUS.INVALID_QUEUE_IDENTIFIER
+            return STATUS.INVALID_QUEUE_ID
         if cq not in self.cqs:
             return STATUS.COMPLETION_QUEUE_INVALID
         if not 0 < number <= self.io_queues or number in self.sqs:
-            return STATUS.INVALID_QUEUE_IDENTIFIER
+            return STATUS.INVALID_QUEUE_ID
         if size < 2 or size > self.entries:
             return STATUS.INVALID_QUEUE_SIZE
         if not words[1] & 1 or sqe["prp1"] % PAGE:
@@ -206,7 +204,7 @@ class NvmeModel:
     def _delete(self, number, is_sq):
         queues = self.sqs if is_sq else self.cqs
         if number == 0 or number not in queues:
-            return STATUS.INVALID_QUEUE_IDENTIFIER
+            return STATUS.INVALID_QUEUE_ID
         if not is_sq and any(sq["cq"] == number for sq in self.sqs.values()):
             return STATUS.INVALID_QUEUE_DELETION
         del queues[number]
@@ -215,7 +213,7 @@ class NvmeModel:
     # I/O commands.
 
     def _io(self, sqe, words):
-        opcode, code = sqe["opcode"], spec.IoOpcode
+        opcode, code = sqe["opcode"], spec.Opcode
         if opcode not in (code.READ, code.WRITE, code.FLUSH, code.WRITE_ZEROES):
             return STATUS.INVALID_OPCODE, 0
         volume = self.volumes.get(sqe["nsid"])
