@@ -62,11 +62,12 @@ def demo(**options):
 @click.option("--list", "list_only", is_flag=True, help="List the scenarios.")
 @click.option("--preset", default="model", show_default=True)
 @click.option("--link", default="gen3x16", show_default=True, help="PCIe generation and lanes.")
-@click.option("--host-latency-ns", type=int, default=500, show_default=True,
-              help="Latency of a read of host memory.")
+@click.option("--host-latency-ns", type=int,
+              help="Latency of a read of host memory.  [default: 500]")
 @click.option("--packets", type=int, help="Packets or operations to measure.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--json", "json_path", help="Write the records to this file.")
+@click.option("--waves", help="Record waveforms into this file.")
 @_clear_errors
 def bench(**options):
     """Measure; print each figure beside its bound."""

@@ -92,7 +92,8 @@ def run():
     for need, what in found:
         mark = ("[green]ok[/]" if what else "[red]missing[/]" if need.required
                 else "[yellow]absent[/]")
-        table.add_row(mark, need.name, what or "", need.used_for)
+        name = f"python {need.name}" if need.kind == "python" else need.name
+        table.add_row(mark, name, what or "", need.used_for)
     console.print(table)
     lines = dict.fromkeys(need.get for need, what in found if not what)
     for line in lines:

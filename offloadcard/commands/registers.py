@@ -56,7 +56,7 @@ def run(*, write, check, names):
         elif write:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-            console.print(f"{path.relative_to(ROOT)}: {sum(len(m.registers) for m in maps_of(name))}"
-                          f" registers")
+            count = sum(len(m.registers) for m in maps_of(name))
+            console.print(f"{path.relative_to(ROOT)}: {count} registers")
         else:
             console.print(text, markup=False, highlight=False, soft_wrap=True)
