@@ -20,6 +20,7 @@ from cocotb.triggers import SimTimeoutError, Timer, ValueChange, with_timeout
 from offloadcard.rtl.ports import packet_meta
 
 from .host.bus import Bus, Message
+from .host.machine import Machine
 from .host.memory import Memory
 from .link.config import LinkConfig
 from .link.world import Event, TlpError, World
@@ -200,7 +201,7 @@ class Env:
     @staticmethod
     def _capability():
         from offloadcard.pcie import spec_config
-        return getattr(spec_config, "PCIE_OFFSET", 0)
+        return spec_config.PCIE
 
     async def link_up(self):
         """Train the link; returns when the card has advertised its credits."""
@@ -222,6 +223,16 @@ class Env:
     def bus_of(self, number):
         """A bus for the drivers of that guest."""
         return LinkBus(self, self.guest(number))
+
+    def machine(self, **options):
+        """The provider's machine over this link; the ledger learns whose each BAR is."""
+        machine = Machine(self.bus, window=BAR_WINDOW_64[0], **options)
+
+        def on_bars(function):
+            for address, size in function.bars.values():
+                self.world.range(address, size, "mmio", requester=function.rid)
+        machine.on_bars = on_bars
+        return machine
 
     @property
     def now_ns(self):
@@ -318,20 +329,21 @@ class Env:
         """Posted."""
         self.world.memory_write(address, octets)
 
+    async def management(self, address, write, value=0):
+        """``(data, error)`` of an access to the registers of the card's own processor."""
+        ticket = self.world.management(address, write, value)
+        return await self._finish(Event.MANAGEMENT, ticket, self.world.management_reply, 100_000)
+
     async def management_read(self, address):
-        """A 64-bit register of the card's own processor; ``KeyError`` where none answers."""
-        ticket = self.world.management(address, False)
-        value, error = await self._finish(Event.MANAGEMENT, ticket, self.world.management_reply,
-                                          100_000)
+        """A 64-bit register; ``KeyError`` where none answers."""
+        value, error = await self.management(address, False)
         if error:
             raise KeyError(f"no management register answers at {address:#x}")
         return value
 
     async def management_write(self, address, value):
-        """Write such a register."""
-        ticket = self.world.management(address, True, value)
-        _, error = await self._finish(Event.MANAGEMENT, ticket, self.world.management_reply,
-                                      100_000)
+        """Write a 64-bit register; ``KeyError`` where none answers."""
+        _, error = await self.management(address, True, value)
         if error:
             raise KeyError(f"no management register answers at {address:#x}")
 
