@@ -10,6 +10,7 @@ from offloadcard.config import PRESETS
 from ..env import Env, arguments, report
 from ..link.config import LINKS
 from ..link.world import Event
+from .account import traffic_of
 from .catalog import CATALOG
 from .gft import gft
 from .net import latency_net, net_bidir, net_rx, net_tx
@@ -49,4 +50,4 @@ async def measure(dut):
         cycles, cpu_s, wall_s = env.spent()
         up, down = env.world.link_octets()
         report(**result, cycles=cycles, cpu_s=cpu_s, wall_s=wall_s, octets_up=up,
-               octets_down=down, residue=env.residue(), account=env.account())
+               octets_down=down, residue=env.residue(), traffic=traffic_of(env.world))

@@ -8,6 +8,7 @@ from offloadcard.config import PRESETS
 
 from .. import build
 from ..link.config import LINKS
+from .account import batches_of, closed_form
 from .bound import bound_of
 from .catalog import CATALOG
 
@@ -44,7 +45,7 @@ def run_scenario(name, *, preset="model", link="gen3x16", options=None, packets=
 
 def record_of(scenario, config, link, link_name, raw):
     """The record of a run, in the form that `bench --json` writes."""
-    operations, slope = raw["operations"], raw["slope_ns"]
+    operations, slope, traffic = raw["operations"], raw["slope_ns"], raw["traffic"]
     rate = 1000 / slope if slope else None
     metrics = {
         "mpps": rate if scenario.unit == "mpps" else None,
@@ -67,9 +68,13 @@ def record_of(scenario, config, link, link_name, raw):
                                                                       **asdict(link)},
         "seed": link.seed, "commit": commit(), "operations": operations, "metrics": metrics,
         "bound": bound, "efficiency": efficiency,
-        "ledger": {"residue": raw["residue"],
-                   "per_operation": {name: [octets / operations for octets in pair]
-                                     for name, pair in sorted(raw["account"].items())}},
+        "ledger": {
+            "residue": raw["residue"],
+            "closed_form": closed_form(traffic, (raw["octets_up"], raw["octets_down"])),
+            "batches": batches_of(traffic, operations), "traffic": traffic,
+            "per_operation": {name: [row[way] / operations for way in ("up", "down")]
+                              for name, row in sorted(traffic.items())},
+        },
         "sim": {"clock_mhz": config.clock_mhz, "cycles": raw["cycles"], "wall_s": raw["wall_s"],
                 "cpu_s": raw["cpu_s"],
                 "cycles_per_s": raw["cycles"] / raw["cpu_s"] if raw["cpu_s"] else None},

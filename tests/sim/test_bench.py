@@ -91,7 +91,14 @@ def test_scapy_agrees():
 
 RAW = {"operations": 1000, "slope_ns": 10.0, "latency_ns": {"p50": 1.0, "p99": 2.0},
        "octets_up": 40_000, "octets_down": 116_000, "cycles": 5000, "cpu_s": 0.5, "wall_s": 0.6,
-       "residue": (0, 0), "account": {"payload": (30_000, 96_000), "ack": (10_000, 20_000)}}
+       "residue": (0, 0), "traffic": {
+           "payload": {"reads": 1000, "writes": 0, "completions": 1000, "dllps": 0,
+                       "four_dw": 1000, "payload_up": 0, "payload_down": 76_000, "up": 24_000,
+                       "down": 96_000},
+           "used": {"reads": 0, "writes": 125, "completions": 0, "dllps": 0, "four_dw": 125,
+                    "payload_up": 8_000, "payload_down": 0, "up": 11_000, "down": 0},
+           "ack": {"reads": 0, "writes": 0, "completions": 0, "dllps": 3_125, "four_dw": 0,
+                   "payload_up": 0, "payload_down": 0, "up": 5_000, "down": 20_000}}}
 
 
 def test_a_record_says_what_it_measured(tmp_path):
@@ -101,6 +108,8 @@ def test_a_record_says_what_it_measured(tmp_path):
     assert record["metrics"]["pcie_bytes_down"] == 116
     assert record["sim"]["cycles_per_s"] == 10_000
     assert 0.8 < record["efficiency"] < 1
+    assert record["ledger"]["closed_form"] == {"octets": 156_000, "residue": 0}
+    assert record["ledger"]["batches"] == {"used": 8}
     path = tmp_path / "records.json"
     path.write_text(json.dumps([record]))
     written = plot([path], tmp_path / "plots")
