@@ -4,9 +4,11 @@
 
 from amaranth.lib import data
 
-__all__ = ["SC", "UR", "CRS", "CA", "transaction", "completion", "config_request", "access",
-           "access_request", "access_reply", "RESET_FUNCTION", "RESET_VFS", "RESET_FAMILY",
-           "RESET_ALL", "reset_request", "opening"]
+__all__ = [
+    "SC", "UR", "CRS", "CA", "transaction", "completion", "config_request", "received", "access",
+    "access_request", "access_reply", "RESET_FUNCTION", "RESET_VFS", "RESET_FAMILY", "RESET_ALL",
+    "reset_request", "opening",
+]
 
 SC, UR, CRS, CA = 0b000, 0b001, 0b010, 0b100  # [pcie-5.0: 2.2.9.1] completion status
 
@@ -46,6 +48,28 @@ def config_request():
     })
 
 
+def received():
+    """A request after its header was read. One of ``write``, ``read`` and ``refuse`` is set.
+
+    ``byte_enable`` and ``data`` lie in the eight octets around the address, if it is not ``long``.
+    """
+    return data.StructLayout({
+        "transaction":   transaction(),
+        "write":         1,
+        "read":          1,
+        "refuse":        1,   # a non-posted request that the card does not support
+        "poisoned":      1,
+        "address":       64,
+        "data":          64,
+        "byte_enable":   8,
+        "length_dw":     2,
+        "byte_count":    12,
+        "lower_address": 7,
+        "long":          1,   # more than eight octets, or across a boundary of eight
+        "header":        data.ArrayLayout(32, 4),
+    })
+
+
 def access(*, function_id_width):
     """A memory request that lies in a BAR of ``function_id``, on its way to device or MSI-X."""
     return data.StructLayout({
@@ -54,11 +78,11 @@ def access(*, function_id_width):
         "offset":        16,  # a multiple of 8
         "byte_enable":   8,
         "data":          64,
-        "upper":         1,   # the only DW is the upper one of the eight octets
+        "upper":         1,   # the first DW is the upper one of the eight octets
         "length_dw":     2,
-        "byte_count":    4,
+        "byte_count":    12,
         "lower_address": 7,
-        "abort":         1,   # too long, or across eight octets: Completer Abort
+        "abort":         1,   # Completer Abort: too long, or across eight octets
     })
 
 
