@@ -15,7 +15,7 @@ from sim.rig import Rig
 
 from .common import card, config, drive_rig
 
-FRAME = bytes.fromhex("020000000001" "020000000002" "0800") + bytes(range(46))
+FRAME = bytes.fromhex("0200000000010200000000020800") + bytes(range(46))
 
 
 async def _quiet(bus, function):
