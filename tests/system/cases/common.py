@@ -26,6 +26,7 @@ def config():
 async def drive_rig(dut, count=1, link=None, **options):
     """A rig with ``count`` drives of 1 MiB, their drivers started."""
     async with Rig(dut, config(), link) as rig:
+        await rig.control()
         await rig.start(net_vfs=0, nvme_vfs=count)
         for n in range(count):
             await rig.provision_drive(n, VOLUME_OCTETS)
