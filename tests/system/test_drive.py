@@ -1,14 +1,10 @@
-"""Blocks through the card: the walk of a read, buffers of every shape, statuses."""
+"""Blocks through the card: buffers of every shape, statuses."""
 
 import pytest
 
 from .runner import system
 
 pytestmark = pytest.mark.system
-
-
-def test_walk_nvme_read():
-    system("drive", "walk_nvme_read", preset="model")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "model"])
