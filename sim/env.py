@@ -302,6 +302,13 @@ class Env:
         """``(status, octets)`` of a request of the host."""
         return await self._finish(Event.COMPLETION, ticket, self.world.answer, timeout_ns)
 
+    async def whole_answer(self, ticket, timeout_ns=100_000):
+        """``(header, status, octets)``: the last completion's double words as well."""
+        def take(ticket):
+            header = self.world.answer_header(ticket)
+            return None if header is None else (header, *self.world.answer(ticket))
+        return await self._finish(Event.COMPLETION, ticket, take, timeout_ns)
+
     async def config_access(self, write, rid, offset, size, value=0):
         """``(status, octets of the double word)``; type 1 beyond the card's own bus."""
         ticket = self.world.config(write, rid, offset, size, value, type1=rid >> 8 != 1)

@@ -84,6 +84,13 @@ API uint32_t oc_config(int write, int type1, uint32_t bdf, uint32_t offset, uint
 API uint32_t oc_raw(const uint32_t *dw, const uint8_t *octets, uint32_t length, int answered) {
     return root::raw(dw, octets, length, answered);
 }
+// The header of the answer's last completion, before the answer is taken.
+API int oc_answer_header(uint32_t ticket, uint32_t *dw) {
+    root::Answer *answer = root::answer_of(ticket);
+    if (!answer || !answer->done) return -1;
+    std::copy(answer->dw, answer->dw + 4, dw);
+    return 0;
+}
 // The status (or -1 while it is open), and the octets of the answer.
 API int oc_answer(uint32_t ticket, uint8_t *octets, uint32_t most, uint32_t *count) {
     root::Answer *answer = root::answer_of(ticket);

@@ -105,6 +105,7 @@ static void completed(const Tlp &t) {
     }
     Request &request = found->second;
     Answer &answer = answers[request.ticket];
+    memcpy(answer.dw, t.dw, sizeof answer.dw);
     bool read = t.status() == tlp::SC && !request.t.has_data();
     if (request.function != ledger::NOBODY && t.completer() != request.function)
         monitor::violation("completer id %04x, not %04x", t.completer(), request.function);

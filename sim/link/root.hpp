@@ -10,6 +10,7 @@ namespace root {
 struct Answer {
     unsigned status = 0;
     bool done = false;
+    uint32_t dw[4] = {};  // header of its last completion, as the card made it
     std::vector<uint8_t> octets;
 };
 

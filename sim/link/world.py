@@ -70,6 +70,7 @@ _FUNCTIONS = {
     "config": (c_uint32, c_int, c_int, c_uint32, c_uint32, c_uint32, c_uint32),
     "raw": (c_uint32, POINTER(c_uint32), c_char_p, c_uint32, c_int),
     "answer": (c_int, c_uint32, POINTER(c_uint8), c_uint32, POINTER(c_uint32)),
+    "answer_header": (c_int, c_uint32, POINTER(c_uint32)),
     "wire_send": (None, c_char_p, c_uint32, c_int, c_uint64), "wire_waiting": (c_uint64,),
     "wire_count": (c_uint64,),
     "wire_frame": (c_uint32, c_uint64, POINTER(c_uint8), c_uint32, POINTER(c_uint64),
@@ -204,6 +205,11 @@ class World:
         count = c_uint32()
         status = self._answer(ticket, self._octets, self.LONGEST, ctypes.byref(count))
         return None if status < 0 else (status, bytes(self._octets[:count.value]))
+
+    def answer_header(self, ticket):
+        """Double words of the last completion of a ticket whose answer was not yet taken."""
+        words = (c_uint32 * 4)()
+        return None if self._answer_header(ticket, words) else tuple(words)
 
     # --- wire, mailboxes ---
 
