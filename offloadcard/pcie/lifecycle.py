@@ -113,6 +113,7 @@ class Lifecycle(wiring.Component):
         m.d.comb += [
             row_r.addr.eq(function),
             row_w.addr.eq(function),
+            self.closings.payload.eq(function),
             waits.eq(row_r.data.as_value()[:3]),
         ]
 

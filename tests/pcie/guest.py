@@ -142,6 +142,26 @@ class Guest:
         answer = await self.config(ctx, bdf, offset, value, size=size, **fields)
         assert answer["status"] == 0, answer
 
+    async def config_writes(self, ctx, writes):
+        """Configuration writes ``(bdf, offset, value, size)`` sent without waiting in between."""
+        tags = []
+        for bdf, offset, value, size in writes:
+            while len(self.open) >= 30:
+                await ctx.tick()
+                self.open -= set(self.completions)
+            tag = self.next_tag()
+            tags.append(tag)
+            self.open.add(tag)
+            await self.send(ctx, ConfigRequest, {
+                "fmt": Fmt.THREE_DW_DATA, "type": Type.CONFIG_0, "length": 1, "tag": tag,
+                "first_be": ((1 << size) - 1) << (offset & 3), "register": offset >> 2,
+                "completer_id": bdf}, (value << 8 * (offset & 3)).to_bytes(4, "little"))
+        while not self.completions.keys() >= set(tags):
+            await ctx.tick()
+        for tag in tags:
+            assert self.completions.pop(tag)["status"] == 0
+            self.open.discard(tag)
+
     async def collect(self, ctx):
         """Take completions for ever."""
         stream = self.dut.completions
