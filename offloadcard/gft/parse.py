@@ -8,8 +8,17 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .spec import (ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, PROTOCOL_ICMP,
-                   PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, L3Type)
+from .spec import (
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    ETHERTYPE_QINQ,
+    ETHERTYPE_VLAN,
+    PROTOCOL_ICMP,
+    PROTOCOL_ICMPV6,
+    PROTOCOL_TCP,
+    PROTOCOL_UDP,
+    L3Type,
+)
 
 __all__ = ["layer", "LayerParser", "octets_be", "LENGTH_BITS", "LATENCY"]
 
