@@ -82,23 +82,26 @@ def _sources(*folders):
 
 
 def compact(text):
-    """Replaces the lines that clear a memory row by row: one loop says the same."""
-    cleared = re.compile(r"^ *(\\?\S+) ?\[(\d+)\] = \d+'(?:h|d|b)0+;\n", re.M)
+    """Replaces the lines that clear a memory row by row: one loop before its first row does it."""
+    row = re.compile(r"^ *(\\?\S+) ?\[(\d+)\] = (\d+'[hdb][0-9a-fA-F]+);\n", re.M)
     rows = {}
-    for match in cleared.finditer(text):
-        name = match.group(1)
-        rows[name] = max(rows.get(name, 0), int(match.group(2)))
-    first = {}
+    for match in row.finditer(text):
+        if not match.group(3).split("'")[1][1:].strip("0"):
+            rows[match.group(1)] = max(rows.get(match.group(1), 0), int(match.group(2)))
+    begun = set()
 
     def replace(match):
-        name = match.group(1)
-        if first.setdefault(name, match.start()) != match.start():
-            return ""
-        # Rows with other values follow, and win.
+        name, line = match.group(1), match.group(0)
+        if name not in rows:
+            return line
+        kept = line if match.group(3).split("'")[1][1:].strip("0") else ""
+        if name in begun:
+            return kept
+        begun.add(name)
         return (f"    for (int row = 0; row <= {rows[name]}; row++) "
-                f"{name} [row] = '0;\n")
+                f"{name} [row] = '0;\n{kept}")
 
-    return cleared.sub(replace, text)
+    return row.sub(replace, text)
 
 
 def emit(component, name="card", ports=None):

@@ -22,7 +22,7 @@ class Accumulator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=8, depth=64, init=[0, 0, 7])
+        m.submodules.memory = memory = Memory(shape=8, depth=64, init=[5, 0, 7])
         read, write = memory.read_port(), memory.write_port()
         m.d.sync += self.o.eq(self.o + self.i)
         m.d.comb += [read.addr.eq(2), self.last.eq(read.data), write.addr.eq(self.o),
@@ -33,8 +33,9 @@ class Accumulator(wiring.Component):
 def test_rows_of_zero_become_one_loop():
     text = build.emit(Accumulator())
     assert text.count("= 8'h00;\n") < 10 and "for (int row = 0; row <= 63; row++)" in text
-    # What is not zero stands after the loop, and wins.
-    assert text.index("for (int row") < text.index("8'h07")
+    # What is not zero stands after the loop, and wins, the first row too.
+    for value in ("8'h05", "8'h07"):
+        assert text.index("for (int row") < text.index(value)
 
 
 def test_compact_leaves_other_lines_alone():
