@@ -1,0 +1,386 @@
+"""What the flow table and its slow path say to each other: UFID, flow entry, exception and
+injection descriptors, commands, reasons, and the management map.
+
+All multi-octet values are numbers: an address or port reads as in its standard's text (most
+significant octet first on the wire), an IPv4 address lies in the low 32 bits. Structures are
+little-endian in memory and on the management port. The key has 384 bits, the entry 512.
+"""
+
+# Ref: rfc-791, 3.1 (Internet Header Format); rfc-8200, 3 (IPv6 Header Format)
+# Ref: rfc-9293, 3.1 (Header Format); rfc-768 (Format); rfc-792; rfc-4443
+# Ref: rfc-7348, 5 (VXLAN Frame Format); ieee-802.1q-2018, 9.6 (VLAN Tag TCI Format)
+
+from amaranth.lib import data, enum
+
+from ..rtl.octets import size_of
+from ..rtl.regmap import Register, RegisterMap
+
+__all__ = [
+    "ETHERTYPE_IPV4", "ETHERTYPE_IPV6", "ETHERTYPE_VLAN", "ETHERTYPE_QINQ", "ETHERTYPE_ARP",
+    "PROTOCOL_ICMP", "PROTOCOL_TCP", "PROTOCOL_UDP", "PROTOCOL_ICMPV6", "VXLAN_PORT",
+    "HEADER_WINDOW", "ENCAPSULATION", "DESCRIPTOR_OCTETS", "L3Type", "Direction", "Key", "TcpFlag",
+    "DestinationKind", "VlanOperation", "FlowEntry", "Template", "Reason", "Verdict",
+    "ExceptionDescriptor", "InjectDescriptor", "Opcode", "Status", "Command", "Completion",
+    "EventKind", "Event", "GenerationWrite", "MANAGEMENT", "LAYER_SETS", "TEMPLATES",
+    "ORDER_BUDGET", "MeterRate", "Control", "checksum", "checksum_delta",
+]
+
+ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP = 0x0800, 0x86DD, 0x0806
+ETHERTYPE_VLAN, ETHERTYPE_QINQ = 0x8100, 0x88A8
+PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMPV6 = 1, 6, 17, 58
+VXLAN_PORT = 4789  # Ref: rfc-7348, 5
+
+HEADER_WINDOW     = 128  # octets from the frame's start that the parser sees
+ENCAPSULATION     = 50   # octets that a VXLAN push adds: Ethernet, IPv4, UDP, VXLAN
+DESCRIPTOR_OCTETS = 64   # before each frame on `exceptions` and `inject`
+LAYER_SETS        = 4    # generations of a function
+TEMPLATES         = 64   # outer headers
+ORDER_BUDGET      = 32   # packets of one order slot that go to the slow path until it is empty
+
+
+class L3Type(enum.IntEnum):
+    """What follows the Ethernet header. ``OTHER`` puts MACs and EtherType into the key."""
+    OTHER = 0
+    IPV4  = 1
+    IPV6  = 2
+
+
+class Direction(enum.IntEnum):
+    """Where a packet entered."""
+    GUEST = 0
+    WIRE  = 1
+
+
+class Key(data.Struct):
+    """Unified flow id (UFID); 48 octets.
+
+    From a guest: its headers and ``source`` = its ``function_id``. From the wire: ``source`` = 0,
+    and if the frame is VXLAN its inner headers, ``tunnel`` = 1 and ``vni``. ICMP echo: both ports
+    hold the identifier; ICMP otherwise: type << 8 | code in both. Protocols without ports: 0.
+    ``L3Type.OTHER``: addresses are the MACs, both ports the EtherType, ``protocol`` 0.
+    VLAN is that of the headers in the key (the inner ones of a tunnel).
+    """
+    source_address:      128
+    destination_address: 128
+    source_port:         16
+    destination_port:    16
+    vni:                 24
+    protocol:            8
+    source:              12
+    direction:           1  # Direction
+    tunnel:              1
+    vlan:                12
+    vlan_valid:          1
+    l3_type:             2  # L3Type
+    _rsvd:               35
+
+
+class TcpFlag(enum.IntFlag):
+    """Bits of ``tcp_exception`` and ``tcp_notify``."""
+    FIN = 1
+    SYN = 2
+    RST = 4
+
+
+class DestinationKind(enum.IntEnum):
+    """Where a flow's packets go."""
+    DROP      = 0
+    WIRE      = 1
+    FUNCTION  = 2  # `destination_function`; tenant to tenant, or from the wire to a guest
+    EXCEPTION = 3
+
+
+class VlanOperation(enum.IntEnum):
+    """What becomes of the (first) VLAN tag."""
+    KEEP = 0
+    POP  = 1
+    SET  = 2  # push, or rewrite one that is there; TPID 0x8100
+
+
+class FlowEntry(data.Struct):
+    """Action of a flow, the transposition included; 64 octets.
+
+    Order of the edits: pop, then L2 to L4 of what remains, then push. Checksum deltas are added
+    (one's complement) to the complement of the field: ``checksum_delta(old, new)`` over the words
+    that NAT changes: addresses for ``l3_delta``; addresses and ports for ``l4_delta`` (ICMPv4 has
+    no addresses in it). TTL and DSCP are accounted for by the card. NAT addresses are IPv4 only.
+    """
+    valid:                1  # set by the card
+    destination:          2  # DestinationKind
+    destination_function: 12
+    owner:                12  # function whose generation counts
+    layer_set:            2
+    metered:              1
+    generation:           16
+    meter:                12  # row of the meter: a function_id
+    tcp_exception:        3   # TcpFlag: such a segment goes to the slow path
+    tcp_notify:           3   # TcpFlag: such a segment raises an event and goes on
+    # Layer 2
+    set_ethernet:         1
+    vlan_operation:       2   # VlanOperation
+    vlan_tci:             16
+    ethernet_destination: 48
+    ethernet_source:      48
+    # Tunnel
+    pop:                  1
+    push:                 1
+    template:             8
+    vni:                  24
+    # Layer 3
+    decrement_ttl:        1
+    set_dscp:             1
+    dscp:                 6
+    set_source_address:   1
+    set_destination_address: 1
+    source_address:       32
+    destination_address:  32
+    l3_delta:             16
+    # Layer 4
+    set_source_port:      1
+    set_destination_port: 1
+    source_port:          16
+    destination_port:     16
+    l4_delta:             16
+    cookie:               32  # of the control plane
+    _rsvd:                127
+
+
+class Template(data.Struct):
+    """Outer headers of a push; 32 octets.
+
+    ``ip_sum`` is the folded one's complement sum of the IPv4 header's words with total length,
+    identification and checksum zero: the card adds the length.
+    """
+    ethernet_destination: 48
+    ethernet_source:      48
+    source_address:       32
+    destination_address:  32
+    udp_port:             16
+    dscp:                 6
+    ecn:                  2
+    ttl:                  8
+    ip_sum:               16
+    _rsvd:                48
+
+
+class Reason(enum.IntEnum):
+    """Why a packet left the fast path. Each has a counter per direction."""
+    NONE             = 0   # forwarded by its flow
+    MISS             = 1   # exception
+    ORDER            = 2   # exception: earlier packets of its order slot are at the slow path
+    GENERATION       = 3   # exception: hard generation
+    TCP_FLAGS        = 4   # exception: as the entry asks
+    ENTRY            = 5   # exception: the entry's destination says so
+    FRAGMENT         = 6   # exception
+    HEADERS_TOO_LONG = 7   # exception: beyond the parser's window
+    TTL              = 8   # exception: TTL or hop limit would become 0
+    EXTENSION        = 9   # exception: IPv6 extension headers
+    NOT_EDITABLE     = 10  # exception: NAT asked of what is not IPv4 TCP, UDP or ICMP
+    # From here on the packet is dropped.
+    FLOW_DROP        = 16
+    METER            = 17
+    NO_ROOM          = 18  # tail drop: packet buffer full (wire only)
+    EXCEPTION_FULL   = 19  # exception queue full
+    EXCEPTION_LIMIT  = 20  # the function has as many exceptions open as it may, or the slot has
+    TRUNCATED        = 21  # shorter than its headers say
+    OVERSIZED        = 22  # longer than the card's frames, before or after the push
+    BAD_CHECKSUM     = 23  # IPv4 header
+    BAD_HEADER       = 24  # version, IHL, lengths
+    BAD_VXLAN        = 25  # I flag clear, or UDP length wrong
+    DAMAGED          = 26  # `error` on the last beat
+    VERDICT          = 27  # the slow path said drop
+    BAD_DESTINATION  = 28  # an injection to nowhere
+    DISABLED         = 29  # the card's processor has not enabled the direction
+
+
+class Verdict(enum.IntEnum):
+    """What shall become of an injected packet."""
+    LOOKUP  = 0  # through the table, as if it entered now; never held back for order
+    DROP    = 1  # ends here; closes its order slot
+    FORWARD = 2  # unchanged to `destination`, `destination_function`
+
+
+class ExceptionDescriptor(data.Struct):
+    """64 octets before each frame on ``exceptions``; ``meta.length`` counts them too.
+
+    ``order_slot`` and ``counted`` go back in the :class:`InjectDescriptor`: every packet that was
+    counted must come back exactly once, in order, if only to be dropped.
+    """
+    key:         Key
+    length:      16  # of the frame
+    function_id: 12  # the sender; 0 from the wire
+    direction:   1
+    hit:         1   # `handle` is its flow
+    counted:     1
+    _rsvd31:     1
+    handle:      24
+    reason:      8
+    order_slot:  16
+    tcp_flags:   8
+    l3_offset:   8   # of the headers in the key
+    _rsvd96:     32
+
+
+class InjectDescriptor(data.Struct):
+    """64 octets before each frame on ``inject``. What comes back keeps its ``order_slot``.
+
+    ``function_id`` is the source as the key shall say it, and the row of the exception limit.
+    """
+    verdict:              2  # Verdict
+    direction:            1  # lane in which it runs, and the key's direction
+    counted:              1
+    destination:          2  # DestinationKind; for FORWARD
+    _rsvd6:               2
+    order_slot:           16
+    function_id:          12
+    destination_function: 12
+    length:               16  # of the frame
+    _rsvd64:              448
+
+
+class Opcode(enum.IntEnum):
+    """Commands of the engine."""
+    NOP    = 0
+    INSERT = 1  # KEY and ENTRY into row `handle`, which must be free; clears its counters
+    DELETE = 2  # row `handle`
+    UPDATE = 3  # ENTRY into row `handle`; the key stays
+    SCAN   = 4  # from row `handle`: the first flow not seen since `epoch`
+
+
+class Status(enum.IntEnum):
+    """Completion status."""
+    OK          = 0
+    EXISTS      = 1  # `handle` tells the row that has this key
+    FULL        = 2  # no bucket, no stash: control keeps the flow in software
+    NOT_FOUND   = 3  # the row is free; SCAN: no idle flow up to the end
+    BUSY_ROW    = 4  # INSERT into a row that is taken
+    OUT_OF_RANGE = 5
+    COLLISION   = 6  # another key has the same hashes: choose another seed, or software
+    BAD_OPCODE  = 7
+
+
+class Command(data.Struct):
+    """Write of ``COMMAND``: takes KEY and ENTRY along, into the command ring."""
+    opcode: 8
+    tag:    16
+    handle: 24
+    epoch:  16
+
+
+class Completion(data.Struct):
+    """Head of the completion ring; write ``COMPLETION_POP`` to take it."""
+    valid:  1
+    _rsvd1: 7
+    status: 8
+    tag:    16
+    handle: 24
+    _rsvd56: 8
+
+
+class EventKind(enum.IntEnum):
+    """Events: the packet itself went on."""
+    TCP_FLAGS  = 0
+    GENERATION = 1  # soft: forwarded by the old action; re-evaluate
+
+
+class Event(data.Struct):
+    """Head of the event ring; write ``EVENT_POP`` to take it. Full: ``EVENTS_LOST`` counts."""
+    valid:     1
+    kind:      2
+    _rsvd3:    5
+    tcp_flags: 8
+    handle:    24
+    _rsvd40:   24
+
+
+class GenerationWrite(data.Struct):
+    """Generations of (function, layer set): an entry equal to ``current`` is fresh; one not older
+    than ``hard`` is soft: it forwards and raises an event; older ones go to the slow path."""
+    current:     16
+    hard:        16
+    function_id: 12
+    _rsvd44:     4
+    layer_set:   2
+    _rsvd50:     14
+
+
+assert size_of(Key) == 48 and size_of(FlowEntry) == 64 and size_of(Template) == 32
+assert size_of(ExceptionDescriptor) == size_of(InjectDescriptor) == DESCRIPTOR_OCTETS
+assert all(size_of(s) == 8 for s in (Command, Completion, Event, GenerationWrite))
+
+
+class MeterRate(data.Struct):
+    """One limit of a meter: cycles in 16.16 for each octet (or packet), and the burst in cycles.
+
+    A bucket of B octets at C cycles an octet has ``burst`` = B * C. Both 0: no limit.
+    """
+    cycles: 32  # 16.16
+    burst:  32  # cycles
+
+
+class Control(data.Struct):
+    """Which directions look up at all; others are dropped as ``Reason.DISABLED``."""
+    guest_enable: 1
+    wire_enable:  1
+
+
+MANAGEMENT = RegisterMap("gft", (
+    Register("FLOWS",            0x000, 32, "ro", "ours", doc="rows of the flow table"),
+    Register("ORDER_SLOTS",      0x004, 32, "ro", "ours", doc="order slots"),
+    Register("CONTROL",          0x008, Control, "rw", "ours"),
+    Register("STATUS",           0x010, 64, "ro", "ours",
+             doc="bit 0: ready (tables cleared, hash keyed); 15:8 free places of the command ring"),
+    Register("SEED",             0x018, 64, "rw", "ours",
+             doc="keys the hashes; write only while no flow is there; then wait for ready"),
+    Register("EPOCH",            0x020, 16, "rw", "ours", doc="stamped as last seen"),
+    Register("EXCEPTION_LIMIT",  0x028, 16, "rw", "ours", reset=64,
+             doc="exceptions that a function may have open"),
+    Register("TIME",             0x030, 64, "ro", "ours", doc="cycles since reset"),
+    *(Register(f"KEY{n}", 0x040 + 8 * n, 64, "rw", "ours") for n in range(6)),
+    *(Register(f"ENTRY{n}", 0x080 + 8 * n, 64, "rw", "ours") for n in range(8)),
+    Register("COMMAND",          0x0C0, Command, "wo", "ours", doc="into the command ring"),
+    Register("COMPLETION",       0x0C8, Completion, "ro", "ours"),
+    Register("COMPLETION_POP",   0x0D0, 1, "wo", "ours"),
+    Register("EVENT",            0x0D8, Event, "ro", "ours"),
+    Register("EVENT_POP",        0x0E0, 1, "wo", "ours"),
+    Register("EVENTS_LOST",      0x0E8, 64, "ro", "ours"),
+    Register("GENERATION",       0x0F0, GenerationWrite, "wo", "ours"),
+    Register("METER_OCTETS",     0x100, MeterRate, "rw", "ours", doc="staged for METER"),
+    Register("METER_PACKETS",    0x108, MeterRate, "rw", "ours", doc="staged for METER"),
+    Register("METER",            0x110, 12, "wo", "ours", doc="row: writes both limits"),
+    *(Register(f"TEMPLATE{n}", 0x120 + 8 * n, 64, "rw", "ours", doc="staged for TEMPLATE")
+      for n in range(4)),
+    Register("TEMPLATE",         0x140, 8, "wo", "ours", doc="row: writes the staged template"),
+    Register("FLOW",             0x150, 24, "rw", "ours", doc="row shown by FLOW_*"),
+    Register("FLOW_PACKETS",     0x158, 64, "ro", "ours"),
+    Register("FLOW_OCTETS",      0x160, 64, "ro", "ours", doc="as they entered"),
+    Register("FLOW_SEEN",        0x168, 16, "ro", "ours", doc="epoch of the last packet"),
+    Register("REASON",           0x170, 6, "rw", "ours",
+             doc="counter shown: Reason, plus 32 for the wire's direction"),
+    Register("REASON_PACKETS",   0x178, 64, "ro", "ours"),
+), size=0x200)
+
+
+def _sum(octets):
+    """Folded one's complement sum of big-endian words; an odd octet is padded."""
+    octets = bytes(octets) + bytes(len(octets) % 2)
+    total = sum(int.from_bytes(octets[n:n + 2], "big") for n in range(0, len(octets), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def checksum(octets):
+    """Internet checksum. Ref: rfc-1071, 1"""
+    return _sum(octets) ^ 0xFFFF
+
+
+def checksum_delta(old, new):
+    """What ``l3_delta`` and ``l4_delta`` hold when octets ``old`` become ``new``.
+
+    The card computes ~(~field + delta). Ref: rfc-1624, 3 (eqn. 3)
+    """
+    if len(old) != len(new) or len(old) % 2:
+        raise ValueError("`old` and `new` must be equally many words, "
+                         f"not {len(old)} and {len(new)} octets")
+    return _sum(bytes(octet ^ 0xFF for octet in old) + bytes(new))

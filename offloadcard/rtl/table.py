@@ -1,0 +1,314 @@
+"""Exact match by hash: four-way buckets of two tables, one displacement, a small stash."""
+
+from amaranth import *
+from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Table", "TableOpcode", "TableStatus", "table_hash", "table_request", "table_answer",
+           "LATENCY"]
+
+WAYS, STASH = 4, 4
+LATENCY = 3
+
+
+class TableOpcode(enum.IntEnum):
+    """What the engine shall do."""
+    INSERT = 0
+    REMOVE = 1
+
+
+class TableStatus(enum.IntEnum):
+    """How it ended."""
+    OK        = 0
+    FULL      = 1
+    COLLISION = 2  # all hash bits of another row are the same: `row` tells it
+    NOT_FOUND = 3
+
+
+def table_hash(*, index_width, fingerprint_width):
+    """The hash of a key: an index for each table, and a fingerprint."""
+    return data.StructLayout({"first": index_width, "second": index_width,
+                              "fingerprint": fingerprint_width})
+
+
+def table_request(*, index_width, fingerprint_width, row_width):
+    """Insert or remove ``row`` under ``hash``."""
+    return data.StructLayout({
+        "opcode": 1,
+        "hash": table_hash(index_width=index_width, fingerprint_width=fingerprint_width),
+        "row": row_width,
+    })
+
+
+def table_answer(*, row_width):
+    """The last word of a request."""
+    return data.StructLayout({"status": 2, "row": row_width})
+
+
+class Table(wiring.Component):
+    """From a key's hash to the number of its row, of which the caller compares the key in full.
+
+    A way holds the index in the *other* table and the fingerprint, so that in one place two rows
+    look alike only if all bits of their hashes are equal, and such an insert is refused: a lookup
+    finds at most one candidate, and finds every row that was inserted, also while the engine moves
+    it (it is written to its new bucket before its old one is overwritten).
+
+    Timing
+    ------
+    Lookup: latency 3 cycles, one per cycle. Insert: 5 cycles, up to 30 with a displacement.
+    After reset and ``clear`` a walk of ``2**index_width`` cycles, when ``ready`` is low.
+
+    Parameters
+    ----------
+    index_width : int
+        log2 of the buckets of each of the two tables.
+    fingerprint_width : int
+        Bits beside the indices.
+    row_width : int
+        Bits of a row's number.
+
+    Members
+    -------
+    lookup : ``In(table_hash(...))``
+        Hash of a key.
+    found, row : ``Out(1)``, ``Out(row_width)``
+        The candidate, 3 cycles later.
+    requests : ``In(stream.Signature(table_request(...)))``
+        Work for the engine.
+    answers : ``Out(stream.Signature(table_answer(...)))``
+        One for each request.
+    clear : ``In(1)``
+        Empty the table.
+    ready : ``Out(1)``
+        The table is cleared.
+    """
+
+    # What a mutant changes: refuse an insert whose hash is there already.
+    _refuses_collision = True
+
+    def __init__(self, *, index_width, fingerprint_width, row_width):
+        for name, value in (("index_width", index_width), ("row_width", row_width),
+                            ("fingerprint_width", fingerprint_width)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be positive, not {value!r}")
+        self.index_width = index_width
+        self.row_width   = row_width
+        self.hash_shape  = table_hash(index_width=index_width,
+                                      fingerprint_width=fingerprint_width)
+        self.way = data.StructLayout({
+            "valid": 1, "other": index_width, "fingerprint": fingerprint_width, "row": row_width,
+        })
+        self.bucket = data.ArrayLayout(self.way, WAYS)
+        self.stash_entry = data.StructLayout({"valid": 1, "hash": self.hash_shape,
+                                              "row": row_width})
+        super().__init__({
+            "lookup":   In(self.hash_shape),
+            "found":    Out(1),
+            "row":      Out(row_width),
+            "requests": In(stream.Signature(table_request(
+                index_width=index_width, fingerprint_width=fingerprint_width,
+                row_width=row_width))),
+            "answers":  Out(stream.Signature(table_answer(row_width=row_width))),
+            "clear":    In(1),
+            "ready":    Out(1),
+        })
+
+    def _match(self, m, buckets, hashed, name):
+        """One bit per way (and stash entry) that holds ``hashed``; the rows beside."""
+        hits, rows = [], []
+        for table, bucket in enumerate(buckets):
+            other = hashed.second if table == 0 else hashed.first
+            for way in range(WAYS):
+                hit = Signal(name=f"{name}_{table}_{way}")
+                entry = bucket[way]
+                m.d.comb += hit.eq(entry.valid & (entry.other == other)
+                                   & (entry.fingerprint == hashed.fingerprint))
+                hits.append(hit)
+                rows.append(entry.row)
+        for number, entry in enumerate(self.stash):
+            hit = Signal(name=f"{name}_stash_{number}")
+            m.d.comb += hit.eq(entry.valid & (entry.hash.as_value() == hashed.as_value()))
+            hits.append(hit)
+            rows.append(entry.row)
+        return hits, rows
+
+    def elaborate(self, platform):
+        m = Module()
+
+        self.stash = [Signal(self.stash_entry, name=f"stash_{n}") for n in range(STASH)]
+        memories = []
+        for number in range(2):
+            store = memory.Memory(shape=Shape.cast(self.bucket).width, depth=1 << self.index_width,
+                                  init=[])
+            m.submodules[f"table_{number}"] = store
+            memories.append(store)
+        self._look(m, [store.read_port() for store in memories])
+        self._engine(m, [store.read_port() for store in memories],
+                     [store.write_port() for store in memories])
+
+        return m
+
+    def _look(self, m, ports):
+        """The fast path: read both buckets, compare, choose."""
+        hash_1 = Signal(self.hash_shape)
+        hash_2 = Signal(self.hash_shape)
+        m.d.comb += [ports[0].addr.eq(self.lookup.first), ports[1].addr.eq(self.lookup.second)]
+        m.d.sync += [hash_1.eq(self.lookup), hash_2.eq(hash_1)]
+        buckets = [Signal(self.bucket, name=f"looked_{n}") for n in range(2)]
+        for bucket, port in zip(buckets, ports):
+            m.d.sync += bucket.as_value().eq(port.data)
+        hits, rows = self._match(m, buckets, hash_2, "lookup")
+        masked = [Mux(hit, row, 0) for hit, row in zip(hits, rows)]
+        halves = [Signal(self.row_width, name=f"half_{n}") for n in range(2)]
+        first_hits = Signal(len(hits))
+        m.d.comb += first_hits.eq(Cat(hits))
+        # A row that is being moved may show twice: the same row, so OR-ing does no harm.
+        for half, part in zip(halves, (masked[:6], masked[6:])):
+            value = part[0]
+            for more in part[1:]:
+                value = value | more
+            m.d.comb += half.eq(value)
+        m.d.sync += [self.found.eq(first_hits.any()), self.row.eq(halves[0] | halves[1])]
+
+    def _engine(self, m, r_ports, w_ports):
+        request, answer = self.requests.p, self.answers.p
+        buckets = [Signal(self.bucket, name=f"bucket_{n}") for n in range(2)]
+        victim_bucket = Signal(self.bucket)
+        for port, bucket in zip(r_ports, buckets):
+            m.d.comb += bucket.as_value().eq(port.data)
+        hashed = request.hash
+        walk = Signal(self.index_width)
+
+        hits, rows = self._match(m, buckets, hashed, "engine")
+        free = [[~buckets[t][w].valid for w in range(WAYS)] for t in range(2)]
+        free_stash = [~entry.valid for entry in self.stash]
+        own = [hit & (row == request.row) for hit, row in zip(hits, rows)]
+        new = [Signal(self.way, name=f"new_{n}") for n in range(2)]
+        for number, other in enumerate((hashed.second, hashed.first)):
+            m.d.comb += [new[number].valid.eq(1), new[number].other.eq(other),
+                         new[number].fingerprint.eq(hashed.fingerprint),
+                         new[number].row.eq(request.row)]
+        collision_row = Signal(self.row_width)
+        for hit, row in zip(hits, rows):
+            with m.If(hit):
+                m.d.comb += collision_row.eq(row)
+
+        # The victim of a displacement: way `turn[:2]` of table `turn[2]`.
+        turn   = Signal(range(2 * WAYS))
+        victim, victim_held = Signal(self.way), Signal(self.way)
+        with m.Switch(turn):
+            for number in range(2 * WAYS):
+                with m.Case(number):
+                    m.d.comb += victim.eq(buckets[number // WAYS][number % WAYS])
+        home = Signal(self.index_width)  # of the victim, in the table where it is
+        m.d.comb += home.eq(Mux(turn[2], hashed.second, hashed.first))
+
+        def read(first, second):
+            m.d.comb += [r_ports[0].addr.eq(first), r_ports[1].addr.eq(second)]
+
+        def write(table, address, bucket):
+            m.d.comb += [w_ports[table].addr.eq(address), w_ports[table].en.eq(1),
+                         w_ports[table].data.eq(bucket)]
+
+        def with_way(bucket, way, value):
+            return Cat(value if n == way else bucket[n] for n in range(WAYS))
+
+        def place(table, bucket, address, value, done):
+            """Write ``value`` into the first free way of ``bucket``."""
+            taken = [bucket[n].valid for n in range(WAYS)]
+            for way in range(WAYS):
+                with m.If(~taken[way] & Cat(1, *taken[:way]).all()):
+                    write(table, address, with_way(bucket, way, value))
+            done()
+
+        def end(status):
+            m.d.sync += [answer.status.eq(status), answer.row.eq(collision_row),
+                         self.answers.valid.eq(1)]
+            m.next = "END"
+
+        with m.If(self.answers.valid & self.answers.ready):
+            m.d.sync += self.answers.valid.eq(0)
+        clear = Signal()
+        with m.If(self.clear):
+            m.d.sync += clear.eq(1)
+
+        read(hashed.first, hashed.second)
+        with m.FSM(init="CLEAR"):
+            with m.State("CLEAR"):
+                for table in range(2):
+                    write(table, walk, C(0, Shape.cast(self.bucket).width))
+                m.d.sync += [walk.eq(walk + 1), clear.eq(0)]
+                m.d.sync += [entry.valid.eq(0) for entry in self.stash]
+                with m.If(walk == (1 << self.index_width) - 1):
+                    m.next = "IDLE"
+            with m.State("IDLE"):
+                m.d.comb += self.ready.eq(~clear)
+                with m.If(clear):
+                    m.next = "CLEAR"
+                with m.Elif(self.requests.valid & ~self.answers.valid):
+                    m.next = "LOOK"  # the buckets are read now
+            with m.State("LOOK"):
+                with m.If(request.opcode == TableOpcode.REMOVE):
+                    end(Mux(Cat(own).any(), TableStatus.OK, TableStatus.NOT_FOUND))
+                    for table in range(2):
+                        mine = own[table * WAYS:(table + 1) * WAYS]
+                        with m.If(Cat(mine).any()):
+                            write(table, hashed.first if table == 0 else hashed.second,
+                                  Cat(Mux(hit, 0, buckets[table][n].as_value())
+                                      for n, hit in enumerate(mine)))
+                    for number, entry in enumerate(self.stash):
+                        with m.If(own[2 * WAYS + number]):
+                            m.d.sync += entry.valid.eq(0)
+                with m.Elif(Cat(hits).any() & self._refuses_collision):
+                    end(TableStatus.COLLISION)
+                with m.Elif(Cat(free[0]).any()):
+                    place(0, buckets[0], hashed.first, new[0], lambda: end(TableStatus.OK))
+                with m.Elif(Cat(free[1]).any()):
+                    place(1, buckets[1], hashed.second, new[1], lambda: end(TableStatus.OK))
+                with m.Else():
+                    m.d.sync += turn.eq(0)
+                    m.next = "VICTIM"
+            with m.State("VICTIM"):
+                # The victim's other bucket is read while its own stays behind the ports' turn.
+                m.next = "MOVE"
+                with m.If(turn[2]):
+                    read(victim.other, hashed.second)
+                with m.Else():
+                    read(hashed.first, victim.other)
+                m.d.sync += victim_held.eq(victim)
+            with m.State("MOVE"):
+                m.d.comb += victim_bucket.eq(Mux(turn[2], buckets[0], buckets[1]))
+                with m.If(~Cat(victim_bucket[n].valid for n in range(WAYS)).all()):
+                    moved = Signal(self.way)
+                    m.d.comb += [moved.eq(victim_held), moved.other.eq(home)]
+                    with m.If(turn[2]):
+                        place(0, victim_bucket, victim_held.other, moved, lambda: None)
+                    with m.Else():
+                        place(1, victim_bucket, victim_held.other, moved, lambda: None)
+                    m.next = "REPLACE"
+                with m.Else():
+                    m.d.sync += turn.eq(turn + 1)
+                    m.next = "AGAIN"
+                    with m.If(turn == 2 * WAYS - 1):
+                        m.next = "STASH"
+            with m.State("AGAIN"):
+                m.next = "VICTIM"
+            with m.State("REPLACE"):
+                # Lookups that read the old bucket with the victim still see it: same row.
+                m.next = "WRITE"
+            with m.State("WRITE"):
+                for number in range(2 * WAYS):
+                    table = number // WAYS
+                    with m.If(turn == number):
+                        write(table, hashed.first if table == 0 else hashed.second,
+                              with_way(buckets[table], number % WAYS, new[table]))
+                end(TableStatus.OK)
+            with m.State("STASH"):
+                end(Mux(Cat(free_stash).any(), TableStatus.OK, TableStatus.FULL))
+                for number, entry in enumerate(self.stash):
+                    with m.If(free_stash[number] & ~Cat(0, *free_stash[:number]).any()):
+                        m.d.sync += [entry.valid.eq(1), entry.hash.eq(hashed),
+                                     entry.row.eq(request.row)]
+            with m.State("END"):
+                m.d.comb += self.requests.ready.eq(1)
+                m.next = "IDLE"
