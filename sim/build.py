@@ -82,23 +82,33 @@ def _sources(*folders):
 
 
 def compact(text):
-    """Replaces the lines that clear a memory row by row: one loop says the same."""
-    cleared = re.compile(r"^ *(\\?\S+) ?\[(\d+)\] = \d+'(?:h|d|b)0+;\n", re.M)
-    rows = {}
-    for match in cleared.finditer(text):
-        name = match.group(1)
-        rows[name] = max(rows.get(name, 0), int(match.group(2)))
-    first = {}
+    """Replaces the lines that clear a memory row by row: one loop before its first row does it.
 
-    def replace(match):
-        name = match.group(1)
-        if first.setdefault(name, match.start()) != match.start():
-            return ""
-        # Rows with other values follow, and win.
-        return (f"    for (int row = 0; row <= {rows[name]}; row++) "
-                f"{name} [row] = '0;\n")
+    Only within ``initial`` blocks: elsewhere the same words assign one bit of a signal.
+    """
+    row = re.compile(r"^ *(\\?\S+) ?\[(\d+)\] = (\d+'[hdb][0-9a-fA-F]+);\n", re.M)
 
-    return cleared.sub(replace, text)
+    def shorten(block):
+        zeros = {}
+        for name, number, value in row.findall(block.group(0)):
+            if not value.split("'")[1][1:].strip("0"):
+                zeros[name] = max(zeros.get(name, 0), int(number))
+        begun = set()
+
+        def replace(match):
+            name, line = match.group(1), match.group(0)
+            if name not in zeros:
+                return line
+            kept = line if match.group(3).split("'")[1][1:].strip("0") else ""
+            if name in begun:
+                return kept
+            begun.add(name)
+            return (f"    for (int row = 0; row <= {zeros[name]}; row++) "
+                    f"{name} [row] = '0;\n{kept}")
+
+        return row.sub(replace, block.group(0))
+
+    return re.sub(r"^  initial begin\n.*?^  end\n", shorten, text, flags=re.M | re.S)
 
 
 def emit(component, name="card", ports=None):

@@ -19,14 +19,14 @@ from cocotb.triggers import SimTimeoutError, Timer, ValueChange, with_timeout
 
 from offloadcard.rtl.ports import packet_meta
 
-from .host.bus import Bus, Message
-from .host.memory import Memory
+from .guest import Guest, LinkBus
+from .host.bus import Message
+from .host.machine import Machine
 from .link.config import LinkConfig
 from .link.world import Event, TlpError, World
 
 __all__ = ["Env", "LinkBus", "Guest", "arguments", "report"]
 
-GUEST_STRIDE = 1 << 36         # each guest's memory begins at a multiple; the first below 4 GiB
 MESSAGES     = 0xFEE0_0000     # interrupts are writes here
 BAR_WINDOW   = (0xE000_0000, 0x1000_0000)      # below 4 GiB
 BAR_WINDOW_64 = (0x80_0000_0000, 0x80_0000_0000)
@@ -43,93 +43,6 @@ def report(**values):
     path = Path(os.environ["OFFLOADCARD_RUN"]) / "report.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps(known | values))
-
-
-class Guest:
-    """A virtual machine, or a bare metal tenant: its memory and its functions.
-
-    Attributes
-    ----------
-    number : int
-    memory : sim.host.memory.Memory
-        Allocator over the octets that the card sees at ``memory.base``.
-    """
-
-    def __init__(self, env, number, size):
-        self.env, self.number = env, number
-        # The first guest lies below 4 GiB, where headers have three double words.
-        base = number * GUEST_STRIDE + 0x0100_0000
-        self.memory = Memory(env.world.map(base, size, guest=number), base, self)
-
-    def assign(self, *requesters):
-        """These functions are this guest's from now on."""
-        for requester in requesters:
-            self.env.world.assign(requester, self.number)
-
-    def allocated(self, address, size, owner, purpose):
-        """The ledger and the monitor learn whose octets these are."""
-        self.env.world.range(address, size, purpose, requester=owner)
-
-    def freed(self, address, size):
-        """From now on every access is a trespass."""
-        self.env.world.range(address, size, "freed", poisoned=True)
-
-
-class LinkBus(Bus):
-    """The abstract bus of the drivers, over the simulated link, for one guest."""
-
-    def __init__(self, env, guest):
-        self.env, self.guest, self.memory = env, guest, guest.memory
-        self.last_status = 0
-
-    async def config_read(self, rid, offset, size):
-        """All ones for UR; a CRS answer is tried again for 1 ms, then reads 0xFFFF0001."""
-        for _ in range(100):
-            self.last_status, octets = await self.env.config_access(False, rid, offset, size)
-            if self.last_status != 2:
-                break
-            await self.sleep(10_000)
-        if self.last_status == 0:
-            return int.from_bytes(octets[offset & 3:(offset & 3) + size], "little")
-        if self.last_status == 2:
-            return 0xFFFF_0001 & ((1 << 8 * size) - 1)
-        return (1 << 8 * size) - 1
-
-    async def config_write(self, rid, offset, size, value):
-        """Waits for the completion; a CRS answer is tried again for 1 ms."""
-        for _ in range(100):
-            self.last_status, _ = await self.env.config_access(True, rid, offset, size, value)
-            if self.last_status != 2:
-                return
-            await self.sleep(10_000)
-
-    async def memory_read(self, address, length):
-        ticket = self.env.world.memory_read(address, length)
-        self.last_status, octets = await self.env.answer(ticket)
-        return octets if self.last_status == 0 else b"\xff" * length
-
-    async def memory_write(self, address, octets):
-        self.env.world.memory_write(address, octets)
-
-    def new_message(self):
-        return self.env.new_message()
-
-    def messages_seen(self, message):
-        return self.env.messages.get(message, 0)
-
-    async def wait_message(self, message, seen, timeout_ns):
-        return await self.env.wait_until(lambda: self.messages_seen(message) > seen, timeout_ns)
-
-    async def sleep(self, ns):
-        await Timer(max(1, round(ns)), "ns")
-
-    def now_ns(self):
-        return self.env.now_ns
-
-    async def send_tlp(self, header, octets=b"", *, answered=True):
-        """A TLP as it is; ``(status, octets)`` of its answer."""
-        ticket = self.env.world.raw(header, octets, answered=answered)
-        return await self.env.answer(ticket) if answered else None
 
 
 class Env:
@@ -200,7 +113,7 @@ class Env:
     @staticmethod
     def _capability():
         from offloadcard.pcie import spec_config
-        return getattr(spec_config, "PCIE_OFFSET", 0)
+        return spec_config.PCIE
 
     async def link_up(self):
         """Train the link; returns when the card has advertised its credits."""
@@ -222,6 +135,16 @@ class Env:
     def bus_of(self, number):
         """A bus for the drivers of that guest."""
         return LinkBus(self, self.guest(number))
+
+    def machine(self, **options):
+        """The provider's machine over this link; the ledger learns whose each BAR is."""
+        machine = Machine(self.bus, window=BAR_WINDOW_64[0], **options)
+
+        def on_bars(function):
+            for address, size in function.bars.values():
+                self.world.range(address, size, "mmio", requester=function.rid)
+        machine.on_bars = on_bars
+        return machine
 
     @property
     def now_ns(self):
@@ -325,20 +248,21 @@ class Env:
         """Posted."""
         self.world.memory_write(address, octets)
 
+    async def management(self, address, write, value=0):
+        """``(data, error)`` of an access to the registers of the card's own processor."""
+        ticket = self.world.management(address, write, value)
+        return await self._finish(Event.MANAGEMENT, ticket, self.world.management_reply, 100_000)
+
     async def management_read(self, address):
-        """A 64-bit register of the card's own processor; ``KeyError`` where none answers."""
-        ticket = self.world.management(address, False)
-        value, error = await self._finish(Event.MANAGEMENT, ticket, self.world.management_reply,
-                                          100_000)
+        """A 64-bit register; ``KeyError`` where none answers."""
+        value, error = await self.management(address, False)
         if error:
             raise KeyError(f"no management register answers at {address:#x}")
         return value
 
     async def management_write(self, address, value):
-        """Write such a register."""
-        ticket = self.world.management(address, True, value)
-        _, error = await self._finish(Event.MANAGEMENT, ticket, self.world.management_reply,
-                                      100_000)
+        """Write a 64-bit register; ``KeyError`` where none answers."""
+        _, error = await self.management(address, True, value)
         if error:
             raise KeyError(f"no management register answers at {address:#x}")
 

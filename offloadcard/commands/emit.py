@@ -1,9 +1,9 @@
-"""Verilog of any component of the card."""
+"""Verilog and RTLIL of any component of the card."""
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.hdl import Signal, Value
 
-__all__ = ["ports_of", "to_verilog"]
+__all__ = ["ports_of", "to_verilog", "to_rtlil"]
 
 
 def ports_of(component):
@@ -15,3 +15,9 @@ def ports_of(component):
 def to_verilog(component, *, name):
     """Verilog of ``component`` as module ``name``."""
     return verilog.convert(component, name=name, ports=ports_of(component), emit_src=False)
+
+
+def to_rtlil(component, *, name):
+    """RTLIL of ``component`` as module ``name``, for Yosys."""
+    return rtlil.convert(component, name=name, ports=ports_of(component), emit_src=False,
+                         platform="synthesis")

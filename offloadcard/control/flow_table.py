@@ -5,7 +5,6 @@ from ..gft.spec import (
     MANAGEMENT,
     TEMPLATES,
     FlowEntry,
-    Key,
     Opcode,
     Reason,
     Status,
@@ -44,14 +43,17 @@ class FlowTable:
         """Key the hashes, wait until the tables are clear, and let both directions look up."""
         async with self._mutex:
             self.flows = await self.house.read("FLOWS")
+            await self._ready()
             await self.house.write("SEED", seed)
+            await self._ready()
             await self.house.write("EXCEPTION_LIMIT", exception_limit)
-            for _ in range(self._patience):
-                if await self.house.read("STATUS") & 1:
-                    break
-            else:
-                raise FlowTableError("the flow table does not become ready")
             await self.house.write("CONTROL", {"guest_enable": 1, "wire_enable": 1})
+
+    async def _ready(self):
+        for _ in range(self._patience):
+            if await self.house.read("STATUS") & 1:
+                return
+        raise FlowTableError("the flow table does not become ready")
 
     async def stop(self):
         """Drop whatever comes in, both ways."""
@@ -136,18 +138,19 @@ class FlowTable:
             await self.house.write("METER_PACKETS", packets)
             await self.house.write("METER", function_id)
 
-    async def set_template(self, row, tunnel, *, udp_port=4789, ttl=64):
+    async def set_template(self, row, *, source, destination, source_mac, destination_mac,
+                           udp_port=4789, ttl=64):
         """Outer headers of a push in ``row``."""
         if row not in range(TEMPLATES):
             raise ValueError(f"`row` must be below {TEMPLATES}, not {row!r}")
-        source, destination = tunnel.source.packed, tunnel.destination.packed
-        # Total length, identification and checksum are 0 here; the card adds the length.
-        header = bytes([0x45, 0, 0, 0, 0, 0, 0, 0, ttl, 17, 0, 0]) + source + destination
+        # Total length, identification and checksum are 0 here, DF is set; the card adds the length.
+        header = (bytes([0x45, 0, 0, 0, 0, 0, 0x40, 0, ttl, 17, 0, 0]) + source.packed
+                  + destination.packed)
         fields = {
-            "ethernet_destination": int.from_bytes(tunnel.destination_mac, "big"),
-            "ethernet_source":      int.from_bytes(tunnel.source_mac, "big"),
-            "source_address":       int(tunnel.source),
-            "destination_address":  int(tunnel.destination),
+            "ethernet_destination": int.from_bytes(destination_mac, "big"),
+            "ethernet_source":      int.from_bytes(source_mac, "big"),
+            "source_address":       int(source),
+            "destination_address":  int(destination),
             "udp_port": udp_port, "ttl": ttl, "ip_sum": checksum(header) ^ 0xFFFF,
         }
         async with self._mutex:
@@ -172,8 +175,3 @@ class FlowTable:
                     if count:
                         counts[direction, reason.name] = count
         return counts
-
-
-def key_octets(fields):
-    """Octets of a :class:`Key`."""
-    return pack(Key, fields)

@@ -40,11 +40,13 @@ class Remote:
 
 @dataclass
 class VirtualNetwork:
-    """A tenant's network: its VNI, its prefixes, its router's MAC, its members elsewhere."""
+    """A tenant's network: its VNI, its prefixes, its router's MAC and addresses, its members
+    elsewhere."""
     vni:         int
     prefixes:    tuple[IPv4Network | IPv6Network, ...]
     gateway_mac: bytes
     remotes:     dict = field(default_factory=dict)  # address -> Remote
+    gateways:    tuple[IPv4Address | IPv6Address, ...] = ()
 
     def __post_init__(self):
         if self.vni not in range(1, 1 << 24):
@@ -181,8 +183,7 @@ def _route(port, ports, fabric):
                                        port, address, member.mac, own)))))
         arrive.append(Rule(f"tunnel {own}", 50,
                            Match(_IN, vni=network.vni, destination=source),
-                           ToFunction(port.function_id,
-                                      Transposition(pop=True, destination_mac=port.mac))))
+                           ToFunction(port.function_id, Transposition(pop=True))))
         arrive.append(Rule(f"neighbour {own}", 10, Match(_IN, vni=0, destination=source),
                            ToFunction(port.function_id)))
     return Layer("route", [Group("members", local + remote + arrive)])

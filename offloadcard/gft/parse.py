@@ -43,6 +43,7 @@ def layer():
         "header_octets":        6,   # of layer 3
         "end":                  16,  # of layer 3, from the layer's start
         "traffic_class":        8,
+        "flow_label_high":      4,   # shares an octet with the traffic class
         "ttl":                  8,
         "l3_checksum":          16,
         "protocol":             8,
@@ -200,6 +201,7 @@ class LayerParser(wiring.Component):
             b.header_octets.eq(header),
             b.end.eq(a.l3_offset + total),
             b.traffic_class.eq(Mux(ipv4, window[8:16], Cat(window[12:16], window[0:4]))),
+            b.flow_label_high.eq(window[8:12]),
             b.ttl.eq(Mux(ipv4, octets_be(window, 8, 1), octets_be(window, 7, 1))),
             b.l3_checksum.eq(octets_be(window, 10, 2)),
             b.protocol.eq(Mux(ip, protocol, 0)),

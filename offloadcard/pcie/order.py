@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Queue
 
-__all__ = ["COUNT_WIDTH", "Fence"]
+__all__ = ["COUNT_WIDTH", "Fence", "LinkGuard"]
 
 COUNT_WIDTH = 32  # of the counts of writes; at 250 M writes a second 2**31 of them take 8 s
 
@@ -78,5 +78,57 @@ class Fence(wiring.Component):
             self.o.valid.eq(waiting.o.valid & passed),
             waiting.o.ready.eq(self.o.ready & passed),
         ]
+
+        return m
+
+
+class LinkGuard(wiring.Component):
+    """Discard what would leave while the link is down, so that nothing behind it stands still.
+
+    A TLP whose beats were discarded in part is discarded to its end. An offer is withdrawn when the
+    link goes down, and only then.
+
+    Timing
+    ------
+    Latency 0 cycles.
+
+    Parameters
+    ----------
+    shape : shape-castable
+        Shape of the payload.
+
+    Members
+    -------
+    i : ``In(stream.Signature(shape))``
+        Beats in.
+    o : ``Out(stream.Signature(shape))``
+        The same beats, while the link is up.
+    last : ``In(1)``
+        The present beat ends its TLP.
+    link_up : ``In(1)``
+        A register.
+    """
+
+    def __init__(self, shape):
+        super().__init__({
+            "i":       In(stream.Signature(shape)),
+            "o":       Out(stream.Signature(shape)),
+            "last":    In(1),
+            "link_up": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        tail = Signal()  # of a TLP that was discarded in part
+        drop = Signal()
+        m.d.comb += [
+            drop.eq(~self.link_up | tail),
+            self.o.payload.eq(self.i.payload),
+            self.o.valid.eq(self.i.valid & ~drop),
+            self.i.ready.eq(self.o.ready | drop),
+        ]
+        with m.If(drop & self.i.valid):
+            m.d.sync += tail.eq(~self.last)
 
         return m

@@ -164,6 +164,6 @@ class Cutter(wiring.Component):
                 full.eq(size),
                 room.eq(size - request.address[:2]),
             ]
-            m.d.comb += Assert(request.length != 0)
+            m.d.sync += Assert(request.length != 0)
 
         return m

@@ -10,10 +10,12 @@ them where the format has three DWs (the fourth DW is then zero).
 
 from amaranth.lib import data, enum
 
+from ..rtl.regmap import Register, RegisterMap
+
 __all__ = [
     "Fmt", "Type", "CplStatus", "MessageCode", "MemoryRequest", "MemoryRequest3Dw", "ConfigRequest",
     "Message", "Completion", "tlp_beat", "credit", "credits", "payload_credits", "MPS_OCTETS",
-    "MRRS_OCTETS", "RCB_OCTETS", "DATA_CREDIT_OCTETS",
+    "MRRS_OCTETS", "RCB_OCTETS", "DATA_CREDIT_OCTETS", "MANAGEMENT",
 ]
 
 
@@ -207,3 +209,23 @@ RCB_OCTETS = (64, 128)
 def payload_credits(length_dw):
     """Data credits of a payload of ``length_dw`` DWs."""
     return (length_dw + 3) // 4
+
+
+# Registers of the requester for the card's own processor, from 0x8000 of the house on; what
+# guests do is counted in `spec_config.MANAGEMENT`. Counters wrap.
+MANAGEMENT = RegisterMap("pcie.dma", (
+    Register("DMA_ID", 0x8000, 64, "ro", "ours", reset=0x414D_4445_4943_50,
+             doc="ASCII: PCIEDMA"),
+    Register("READ_REQUESTS", 0x8008, 32, "ro", "ours", doc="reads that got their slot"),
+    Register("READ_TLPS", 0x8010, 32, "ro", "ours", doc="MRd that left"),
+    Register("WRITES", 0x8018, 32, "ro", "ours", doc="writes accepted"),
+    Register("WRITE_TLPS", 0x8020, 32, "ro", "ours", doc="MWr that left"),
+    Register("REFUSED_WRITES", 0x8028, 32, "ro", "ours",
+             doc="their function was not alive or not bus master"),
+    Register("UNEXPECTED", 0x8030, 32, "ro", "ours", doc="completions for nobody"),
+    Register("MALFORMED", 0x8038, 32, "ro", "ours", doc="completions that do not fit their read"),
+    Register("POISONED", 0x8040, 32, "ro", "ours", doc="completions with EP set"),
+    Register("ABORTED", 0x8048, 32, "ro", "ours", doc="completions UR, CA, or of another status"),
+    Register("TIMED_OUT", 0x8050, 32, "ro", "ours", doc="reads that nobody completed"),
+    Register("FREE_TAGS", 0x8058, 32, "ro", "ours", doc="tags that no read has, now"),
+))

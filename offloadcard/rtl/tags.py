@@ -146,5 +146,5 @@ class TagPool(wiring.Component):
         ]
         m.d.sync += self.free.eq(self.free + enter - self.taken)
 
-        m.d.comb += Assert(~(low.i.valid & ~low.i.ready) & ~(high.i.valid & ~high.i.ready))
+        m.d.sync += Assert(~(low.i.valid & ~low.i.ready) & ~(high.i.valid & ~high.i.ready))
         return m

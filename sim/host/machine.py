@@ -60,6 +60,8 @@ class Machine:
                 self.nvme_pf = function
         if self.net_pf is None or self.nvme_pf is None:
             raise ValueError(f"the card must show a network and a storage function, not {found}")
+        for function in (self.net_pf, self.nvme_pf):
+            await self._tune(function)
         self.net_sriov, self.nvme_sriov = SriovPf(self.net_pf), SriovPf(self.nvme_pf)
         # The lowest PF first: it alone keeps ARI Capable Hierarchy, which moves all VFs.
         for sriov in (self.net_sriov, self.nvme_sriov):
@@ -70,6 +72,12 @@ class Machine:
         for function in self.functions:
             if self.on_bars is not None:
                 self.on_bars(function)
+
+    async def _tune(self, function):
+        """Payloads of 256 octets, reads of 512, extended tags: what the root port takes."""
+        await function.update(function.capability(PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL, 2,
+                              clear=PCI_EXP_DEVCTL_PAYLOAD | PCI_EXP_DEVCTL_READRQ,
+                              set=1 << 5 | 2 << 12 | PCI_EXP_DEVCTL_EXT_TAG)
 
     async def give(self, function, memory=None):
         """Hand a function to a guest: its memory from now on, and bus master."""

@@ -97,6 +97,17 @@ class NvmeDriver:
         await self.disable()
         self.messages = (await self.function.msix_enable(self.io_queues + 1)
                          if self.interrupts else [])
+        await self._enable()
+        await self.identify()
+        await self.create_queues()
+
+    async def restart(self):
+        """After a reset of whatever kind: ready again, polling, nothing identified anew."""
+        self.messages, self.interrupts = [], False
+        await self._enable()
+        await self.create_queues()
+
+    async def _enable(self):
         entries = min(ADMIN_ENTRIES, (self.cap & 0xFFFF) + 1)
         admin = QueuePair(self, 0, entries, vector=0 if self.interrupts else None)
         self.queues = [admin]
@@ -106,8 +117,6 @@ class NvmeDriver:
         # IOCQES 4, IOSQES 6, memory page size 4 KiB, NVM command set, round robin.
         await self.put("CC", 4 << 20 | 6 << 16 | 1)
         await self._ready(1)
-        await self.identify()
-        await self.create_queues()
 
     async def stop(self):
         """Disable, then give all memory back."""
@@ -260,6 +269,16 @@ class NvmeDriver:
         if failed:
             raise NvmeError(f"I/O of {self.function}", failed)
         return bytes(result)
+
+    def load(self, source, *, queue=1, nsid=1):
+        """Fill a queue with reads and writes drawn from ``source``; not yet rung."""
+        pair, (blocks, size) = self.queues[queue], self.namespaces[nsid]
+        while pair.room:
+            count = source.choice([1, 8, 16, 40])
+            transfer = Transfer(self.memory, count * size, owner=self.function.rid,
+                                offset=4 * source.randrange(PAGE // 4))
+            opcode = source.choice([spec.Opcode.READ, spec.Opcode.WRITE])
+            self._io(opcode, nsid, source.randrange(blocks - count), count, transfer, pair)
 
     async def read(self, nsid, block, length, **options):
         """Octets from ``block`` on."""

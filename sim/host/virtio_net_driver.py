@@ -38,16 +38,19 @@ class VirtioNetDriver:
     split : "linux", "one" or "random"
         Header and data of a transmitted frame: two descriptors as Linux without headroom, one
         piece, or cut anywhere from ``seed``.
+    interrupts : bool
+        Enable MSI-X; else the driver polls.
     """
 
     def __init__(self, function, *, queue_size=256, receive_buffers=None, frame_octets=1514,
-                 split="linux", seed=0):
+                 split="linux", seed=0, interrupts=True):
         self.function, self.bus, self.memory = function, function.bus, function.memory
         self.device = VirtioPci(function)
         self.queue_size, self.frame_octets = queue_size, frame_octets
         self.receive_buffers, self.split = receive_buffers, split
+        self.interrupts = interrupts
         self.random = random.Random(seed)
-        self.messages, self.seen = [], 0
+        self.messages = []
         self.sent = self.received = 0
         self.mac = self.mtu = None
 
@@ -56,17 +59,35 @@ class VirtioNetDriver:
         device = self.device
         await device.find_structures()
         await device.negotiate(SUPPORTED)
-        self.messages = await self.function.msix_enable(3)
-        await device.put("config_msix_vector", CONFIG_VECTOR)
+        if self.interrupts:
+            self.messages = await self.function.msix_enable(3)
+            await device.put("config_msix_vector", CONFIG_VECTOR)
         self.mac = await device.config(0, 6)
         if device.features >> spec.VIRTIO_NET_F_MTU & 1:
             self.mtu = int.from_bytes(await device.config(10, 2), "little")
-        self.rx = await device.setup_queue(RECEIVEQ, self.queue_size, vector=RECEIVE_VECTOR)
-        self.tx = await device.setup_queue(TRANSMITQ, self.queue_size, vector=TRANSMIT_VECTOR)
+        vectors = (RECEIVE_VECTOR, TRANSMIT_VECTOR) if self.interrupts else (None, None)
+        self.rx, self.tx = [await device.setup_queue(queue, self.queue_size, vector=vector)
+                            for queue, vector in zip((RECEIVEQ, TRANSMITQ), vectors)]
+        await self._go()
+
+    async def restart(self):
+        """After a reset of whatever kind: the same again by posted writes, without interrupts.
+
+        A guest that knows the device may do so, and it is quick: what was negotiated is written
+        again unasked, so the device gets no pause to settle.
+        """
+        self.messages = []
+        await self.device.renegotiate()
+        self.rx, self.tx = [await self.device.setup_queue(queue, self.queue_size, ask=False)
+                            for queue in (RECEIVEQ, TRANSMITQ)]
+        await self._go()
+
+    async def _go(self):
         self.tx.no_interrupt(True)  # as Linux: transmitted buffers are freed on the way
+        self.rx.no_interrupt(not self.messages)
         self.fill()
-        await device.driver_ok()
-        await device.notify(RECEIVEQ)
+        await self.device.driver_ok()
+        await self.device.notify(RECEIVEQ)
 
     async def stop(self):
         """Reset; when the device says so, give all memory back."""
@@ -174,14 +195,17 @@ class VirtioNetDriver:
 
     async def receive_frames(self, count, *, timeout_ns=1_000_000):
         """Exactly ``count`` frames or more, waiting by interrupt as a real driver does."""
-        frames, message = [], self.messages[RECEIVE_VECTOR]
+        frames = []
         while len(frames) < count:
-            seen = self.bus.messages_seen(message)
+            message = self.messages[RECEIVE_VECTOR] if self.messages else None
+            seen = self.bus.messages_seen(message) if message else 0
             # Take after reading the counter: a message that comes in between is not lost.
             frames += await self.receive()
             if len(frames) >= count:
                 break
-            if not await self.bus.wait_message(message, seen, timeout_ns):
+            if message is None:
+                await self._until(lambda: self.rx.waiting, f"{count} frames", timeout_ns)
+            elif not await self.bus.wait_message(message, seen, timeout_ns):
                 raise Timeout(f"{count} frames must arrive within {timeout_ns} ns at "
                               f"{self.function}, not {len(frames)}")
         return frames

@@ -36,8 +36,8 @@ class VirtioPci:
 
     def __init__(self, function):
         self.function, self.bus = function, function.bus
-        self.structures, self.queues, self.notify_at = {}, {}, {}
-        self.multiplier = self.features = self.offered = 0
+        self.structures, self.queues, self.notify_at, self.sizes = {}, {}, {}, {}
+        self.multiplier = self.features = self.offered = self.status = 0
 
     async def find_structures(self):
         """Read the vendor capabilities; the first of each type is the one to use."""
@@ -83,7 +83,8 @@ class VirtioPci:
 
     async def add_status(self, bits):
         """Set bits of the device status."""
-        await self.put("device_status", await self.get("device_status") | bits)
+        self.status = await self.get("device_status") | bits
+        await self.put("device_status", self.status)
 
     async def reset(self, *, timeout_ns=RESET_TIMEOUT_NS):
         """Write 0 and wait until it reads 0: the device has let go of all memory."""
@@ -126,13 +127,29 @@ class VirtioPci:
         if not await self.get("device_status") & spec.VIRTIO_CONFIG_S_FEATURES_OK:
             raise FeaturesRefused(f"features {self.features:#x} must be accepted")
 
-    async def setup_queue(self, index, size, *, vector=None):
-        """Lend the rings of a queue of at most ``size`` entries, and enable it."""
+    async def renegotiate(self):
+        """The initialization once more, by writes alone; the status reads 0 before."""
+        status = 0
+        for bit in (spec.VIRTIO_CONFIG_S_ACKNOWLEDGE, spec.VIRTIO_CONFIG_S_DRIVER):
+            status |= bit
+            await self.put("device_status", status)
+        for half in range(2):
+            await self.put("driver_feature_select", half)
+            await self.put("driver_feature", self.features >> 32 * half & 0xFFFF_FFFF)
+        self.status = status | spec.VIRTIO_CONFIG_S_FEATURES_OK
+        await self.put("device_status", self.status)
+
+    async def setup_queue(self, index, size, *, vector=None, ask=True):
+        """Lend the rings of a queue of at most ``size`` entries, and enable it.
+
+        Without ``ask`` nothing is read: size and place of the queue are as they were.
+        """
         await self.put("queue_select", index)
-        largest = await self.get("queue_size")
-        if not largest:
+        if ask:
+            self.sizes[index] = await self.get("queue_size")
+        if not self.sizes[index]:
             raise ValueError(f"queue {index} must be there")
-        size = min(size, largest)
+        size = min(size, self.sizes[index])
         queue = Virtqueue(self.function.memory, size, owner=self.function.rid)
         await self.put("queue_size", size)
         if vector is not None:
@@ -142,16 +159,18 @@ class VirtioPci:
         await self.put("queue_desc", queue.desc.address)
         await self.put("queue_driver", queue.avail.address)
         await self.put("queue_device", queue.used.address)
-        offset = await self.get("queue_notify_off")
-        base, _ = self.structures[spec.VIRTIO_PCI_CAP_NOTIFY_CFG]
-        self.notify_at[index] = base + offset * self.multiplier
+        if ask:
+            offset = await self.get("queue_notify_off")
+            base, _ = self.structures[spec.VIRTIO_PCI_CAP_NOTIFY_CFG]
+            self.notify_at[index] = base + offset * self.multiplier
         await self.put("queue_enable", 1)
         self.queues[index] = queue
         return queue
 
     async def driver_ok(self):
         """The device may begin."""
-        await self.add_status(spec.VIRTIO_CONFIG_S_DRIVER_OK)
+        self.status |= spec.VIRTIO_CONFIG_S_DRIVER_OK
+        await self.put("device_status", self.status)
 
     async def notify(self, index):
         """Tell the device that a queue has new chains."""
@@ -161,4 +180,4 @@ class VirtioPci:
         """Give back the rings of all queues: after a reset only."""
         for queue in self.queues.values():
             queue.release()
-        self.queues, self.notify_at = {}, {}
+        self.queues = {}

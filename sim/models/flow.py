@@ -23,7 +23,7 @@ from .packet import (
     dissect,
 )
 
-__all__ = ["Outer", "Rewrite", "transpose", "equal_but_source_port"]
+__all__ = ["Outer", "Rewrite", "rewrite_of_entry", "transpose", "equal_but_source_port"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,37 @@ class Rewrite:
     destination_port: int | None = None
     dscp:             int | None = None
     decrement_ttl:    bool = False
+
+
+def rewrite_of_entry(entry, templates):
+    """The :class:`Rewrite` that a flow entry of the card stands for.
+
+    ``entry`` is a :class:`~offloadcard.gft.spec.FlowEntry` constant, ``templates`` the
+    :class:`~offloadcard.gft.spec.Template` constants by row. The checksum deltas are ignored: what
+    they must come to follows from the frame.
+    """
+    def when(flag, value, octets=None):
+        return None if not flag else value if octets is None else value.to_bytes(octets, "big")
+
+    outer = None
+    if entry.push:
+        template = templates[entry.template]
+        outer = Outer(vni=entry.vni,
+                      source_mac=template.ethernet_source.to_bytes(6, "big"),
+                      destination_mac=template.ethernet_destination.to_bytes(6, "big"),
+                      source=template.source_address.to_bytes(4, "big"),
+                      destination=template.destination_address.to_bytes(4, "big"),
+                      destination_port=template.udp_port, ttl=template.ttl,
+                      tos=template.dscp << 2 | template.ecn)
+    return Rewrite(
+        pop=bool(entry.pop), push=outer,
+        source_mac=when(entry.set_ethernet, entry.ethernet_source, 6),
+        destination_mac=when(entry.set_ethernet, entry.ethernet_destination, 6),
+        source=when(entry.set_source_address, entry.source_address, 4),
+        destination=when(entry.set_destination_address, entry.destination_address, 4),
+        source_port=when(entry.set_source_port, entry.source_port),
+        destination_port=when(entry.set_destination_port, entry.destination_port),
+        dscp=when(entry.set_dscp, entry.dscp), decrement_ttl=bool(entry.decrement_ttl))
 
 
 def transpose(octets, rewrite):

@@ -56,6 +56,11 @@ def test_frames_go_and_come(frames, split, seed):
             assert await driver.receive_frames(len(batch)) == batch
         assert models[1].transmitted == []
         await driver.stop()
+        await driver.restart()
+        await driver.send([bytes(60)])
+        models[0].receive(bytes(64))
+        assert await driver.receive_frames(1) == [bytes(64)]
+        await driver.stop()
 
     bus.run(story())
     assert not bus.memory.regions, "every buffer must be given back"

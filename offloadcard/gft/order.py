@@ -1,0 +1,127 @@
+"""Order around the slow path: who must wait behind whom, and how much may be open."""
+
+from amaranth import *
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from .decide import KIND_DROP, KIND_EXCEPTION, KIND_FORWARD, wanted
+from .spec import ORDER_BUDGET, Reason
+
+__all__ = ["Order", "LATENCY"]
+
+LATENCY = 2
+COUNT_BITS = ORDER_BUDGET.bit_length()
+
+
+class Order(wiring.Component):
+    """Keep the packets of a flow in order while some of them are at the slow path.
+
+    An *order slot* (of the UFID's hash) counts the packets that went to the slow path and did not
+    come back. While it is not 0, packets that would be forwarded follow them, as
+    ``Reason.ORDER``; a lane is a pipeline without overtaking, so what comes back and is forwarded
+    is ahead of whatever enters later. A slot takes ``ORDER_BUDGET`` packets until it is empty
+    again, and what comes then is dropped: so it does become empty, however fast the flow is.
+
+    The open packets of each function are limited too, and the exception queue's room is reserved
+    here, so that no lane ever waits for the slow path.
+
+    Timing
+    ------
+    Latency 2 cycles, one packet per cycle, also of one slot; never stalls.
+
+    Parameters
+    ----------
+    slot_width : int
+        log2 of the slots.
+    function_id_width : int
+        Width of ``function_id``.
+    room : int
+        Beats of the exception queue.
+
+    Members
+    -------
+    i, o : ``In(wanted(...))``, ``Out(wanted(...))``
+        A packet; what becomes of it. ``o.counted`` says that it went to the slow path and must
+        come back.
+    beats : ``In``
+        With ``i``: beats that it takes in the exception queue.
+    limit : ``In(16)``
+        Exceptions that a function may have open.
+    left : ``In(1)``
+        A beat has left the exception queue.
+    """
+
+    # What a mutant changes: hold a hit back while its slot is open.
+    _holds_back = True
+
+    def __init__(self, *, slot_width, function_id_width, room):
+        self.slot_width        = slot_width
+        self.function_id_width = function_id_width
+        self.room              = room
+        super().__init__({
+            "i":     In(wanted(slot_width=slot_width)),
+            "o":     Out(wanted(slot_width=slot_width)),
+            "beats": In(range(room + 1)),
+            "limit": In(16),
+            "left":  In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        slot_shape = data.StructLayout({"open": COUNT_BITS, "admitted": COUNT_BITS})
+        m.submodules.slots = slots = memory.Memory(shape=slot_shape, depth=1 << self.slot_width,
+                                                   init=[])
+        m.submodules.sources = sources = memory.Memory(
+            shape=16, depth=1 << (self.function_id_width + 1), init=[])
+        slot_w, source_w = slots.write_port(), sources.write_port()
+        slot_r   = slots.read_port(transparent_for=(slot_w,))
+        source_r = sources.read_port(transparent_for=(source_w,))
+        want, beats = Signal.like(self.i), Signal.like(self.beats)
+
+        def source_row(packet):
+            return Cat(packet.source[:self.function_id_width], packet.source[12])
+
+        m.d.comb += [slot_r.addr.eq(self.i.slot), source_r.addr.eq(source_row(self.i))]
+        m.d.sync += [want.eq(self.i), beats.eq(self.beats)]
+
+        # Cycle 1: one turn of the loop.
+        slot, source = slot_r.data, source_r.data
+        free = Signal(range(self.room + 1), init=self.room)
+        waits, asks, fits, fresh_ok, goes = (Signal(name=name) for name in (
+            "waits", "asks", "fits", "fresh_ok", "goes"))
+        m.d.comb += [
+            # What comes back is ahead of all that is held.
+            waits.eq((want.kind == KIND_FORWARD) & ~want.injected & (slot.open != 0)
+                     & self._holds_back),
+            asks.eq(want.valid & ((want.kind == KIND_EXCEPTION) | waits)),
+            fits.eq(free >= beats),
+            fresh_ok.eq((slot.admitted != ORDER_BUDGET) & (source < self.limit)),
+            goes.eq(asks & fits & (want.counted | fresh_ok)),
+        ]
+        opens, closes = Signal(), Signal()
+        m.d.comb += [
+            opens.eq(goes & ~want.counted),
+            closes.eq(want.valid & want.counted & ~goes),
+        ]
+        open_next = Signal(COUNT_BITS)
+        m.d.comb += open_next.eq(Mux(opens, slot.open + 1,
+                                     Mux(slot.open == 0, 0, slot.open - 1)))
+        m.d.comb += [
+            slot_w.addr.eq(want.slot), slot_w.en.eq(opens | closes),
+            slot_w.data.open.eq(open_next),
+            slot_w.data.admitted.eq(Mux(open_next == 0, 0, slot.admitted + opens)),
+            source_w.addr.eq(source_row(want)), source_w.en.eq(opens | closes),
+            source_w.data.eq(Mux(opens, source + 1, Mux(source == 0, 0, source - 1))),
+        ]
+        m.d.sync += free.eq(free - Mux(goes, beats, 0) + self.left)
+
+        o = self.o
+        m.d.sync += [o.eq(want), o.counted.eq(goes)]
+        with m.If(waits & goes):
+            m.d.sync += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.ORDER)]
+        with m.If(asks & ~goes):
+            m.d.sync += [o.kind.eq(KIND_DROP),
+                         o.reason.eq(Mux(fits, Reason.EXCEPTION_LIMIT, Reason.EXCEPTION_FULL))]
+
+        return m
