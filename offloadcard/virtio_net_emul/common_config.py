@@ -82,10 +82,16 @@ class CommonConfig(wiring.Component):
         ``isr_read`` for one cycle, ``isr`` 2 cycles later.
     queues, setups : addresses and rows of both directions
         What the driver set up, 1 cycle later.
-    functions, alive, life : addresses and rows
-        Whether a function may go on; status, resetting, stopping of the first reader.
-    profile, profile_function : the provider's row
-        1 cycle after its address.
+    functions, alive : addresses and rows
+        Whether a function may go on.
+    lives, status
+        Status, resetting, stopping of the first reader's function; status of the fifth's.
+    failed, failed_row : ``Out``
+        A function came to NEEDS_RESET.
+    profile_functions, profiles : addresses and rows
+        What the provider gave a function.
+    config_generation : ``In(8)``
+        That of the function of the second profile.
     """
 
     def __init__(self, geometry, *, readers):
@@ -108,6 +114,9 @@ class CommonConfig(wiring.Component):
             "functions":  In(g.row_bits).array(readers),
             "alive":      Out(1).array(readers),
             "lives":      Out(self.life),
+            "status":     Out(8),
+            "failed":     Out(1),
+            "failed_row": Out(g.row_bits),
             "profile_functions": Out(g.row_bits).array(2),
             "profiles":   In(profile_row).array(2),
             "config_generation": In(8),
@@ -122,7 +131,7 @@ class CommonConfig(wiring.Component):
                             ("driver_feature", 64), ("config_msix_vector", 16),
                             ("queue_select", 16)):
             tables[name] = Table(width, depth=depth, readers=2, granularity=8)
-        tables["life"]  = Table(self.life, depth=depth, readers=3)
+        tables["life"]  = Table(self.life, depth=depth, readers=4)
         tables["alive"] = Table(1, depth=depth, readers=len(self.alive))
         for way in range(2):
             for name in ("desc", "driver", "device"):
@@ -135,7 +144,9 @@ class CommonConfig(wiring.Component):
             m.d.comb += [tables["alive"].addresses[number].eq(address),
                          alive.eq(tables["alive"].rows[number])]
         m.d.comb += [tables["life"].addresses[2].eq(self.functions[0]),
-                     self.lives.eq(tables["life"].rows[2])]
+                     self.lives.eq(tables["life"].rows[2]),
+                     tables["life"].addresses[3].eq(self.functions[4]),
+                     self.status.eq(tables["life"].rows[3].status)]
         for way in range(2):
             setup = self.setups[way]
             for name in ("desc", "driver", "device", "enable"):
@@ -336,6 +347,10 @@ class CommonConfig(wiring.Component):
             self.resets.valid.eq(zero & (life.status != 0) & ~life.resetting),
             self.resets.payload.eq(row_address),
         ]
+        m.d.comb += [
+            self.failed.eq(event_r & (kind_r == EVENT_FAIL) & ((life.status & go) != 0)
+                           & ((life.status & _NEEDS_RESET) == 0)),
+            self.failed_row.eq(row_address)]
         # [virtio-1.2: 2.1.2] the driver is told of NEEDS_RESET, and of a change of the link.
         tells = Signal()
         m.d.comb += [
