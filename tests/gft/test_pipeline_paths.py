@@ -1,6 +1,6 @@
 """The slow path, order around it, drops and their reasons, generations, meters, counters."""
 
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import ARP, Ether
 from scapy.layers.vxlan import VXLAN
@@ -227,7 +227,7 @@ def test_bad_frames():
         (bytes(Ether(**ETHER) / IP(**V4) / ICMP()), Reason.MISS),
         (bytes(long_headers), Reason.MISS),
         (bytes(vxlan / VXLAN(vni=1, flags=8) / Ether(**ETHER)
-               / IP(**V4, options=[b"\x01"] * 20) / TCP()), Reason.HEADERS_TOO_LONG),
+               / IP(**V4, options=[IPOption_NOP()] * 40) / TCP()), Reason.HEADERS_TOO_LONG),
     ]
     bench = Bench(WIDE)
 
@@ -318,7 +318,7 @@ def test_tcp_flags():
 
 
 def test_entry_reasons():
-    """A flow that drops, one whose TTL ends, one that cannot be edited so, one for the slow path."""
+    """Flows that drop, whose TTL ends, that cannot be edited so, that ask for the slow path."""
     bench = Bench(WIDE)
     flows = [({"destination": DestinationKind.DROP}, None),
              ({**TO_WIRE, "decrement_ttl": 1}, Reason.TTL),
