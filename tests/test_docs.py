@@ -36,7 +36,7 @@ def components():
                     yield path, node
 
 
-@pytest.mark.parametrize("path,node", components(),
+@pytest.mark.parametrize("path,node", list(components()),
                          ids=lambda x: getattr(x, "name", "").removesuffix(".py"))
 def test_components_state_their_contract(path, node):
     text = ast.get_docstring(node) or ""

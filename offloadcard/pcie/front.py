@@ -4,9 +4,15 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..rtl.arbiter import Merge
+from ..rtl.buffer import Queue
 from ..rtl.ports import InterruptPort, LifecyclePort, ManagementPort, MmioPort, dma_write_beat
+from .config_space import ConfigSpace
 from .functions import error_event, function_row, released, settings
+from .lifecycle import Lifecycle
+from .msix import Msix
 from .spec import tlp_beat
+from .target import Target
 
 __all__ = ["Front"]
 
@@ -26,6 +32,8 @@ class Front(wiring.Component):
     ----------
     config : CardConfig
         The card.
+    settle : int
+        As of :class:`offloadcard.pcie.lifecycle.Lifecycle`.
 
     Members
     -------
@@ -58,8 +66,9 @@ class Front(wiring.Component):
         ``spec_config.MANAGEMENT``; addresses 0x0000 to 0x7FFF of the house.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, *, settle=1024):
         self.config = config
+        self.settle = settle
         ids    = {"function_id_width": config.function_id_width}
         widths = {**ids, "data_width": config.data_width}
         super().__init__({
@@ -87,4 +96,60 @@ class Front(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+
+        config = self.config
+        m.submodules.config_space = space     = ConfigSpace(config)
+        m.submodules.target       = target    = Target(config)
+        m.submodules.msix         = msix      = Msix(config)
+        m.submodules.lifecycle    = lifecycle = Lifecycle(config, settle=self.settle)
+
+        def out(name, port):
+            """A member of ours is a member of a part."""
+            wiring.connect(m, wiring.flipped(getattr(self, name)), port)
+
+        for name in ("requests", "completions", "net_mmio", "nvme_mmio"):
+            out(name, getattr(target, name))
+        out("net_interrupts", msix.net_interrupts)
+        out("nvme_interrupts", msix.nvme_interrupts)
+        out("interrupt_writes", msix.writes)
+        out("net_lifecycle", lifecycle.net)
+        out("nvme_lifecycle", lifecycle.nvme)
+        out("requester_lifecycle", lifecycle.requester)
+        out("management", space.management)
+        out("rows", space.rows)
+        m.d.comb += [
+            self.released.eq(target.released),
+            self.settings.eq(space.settings),
+            self.pending_function.eq(space.pending_function),
+            space.pending.eq(self.pending),
+            space.link_up.eq(self.link_up),
+            space.counters.eq(target.counters),
+            target.settings.eq(space.settings),
+            *(part.rows.valid.eq(space.rows.valid) for part in (target, msix)),
+            *(part.rows.payload.eq(space.rows.payload) for part in (target, msix)),
+        ]
+        wiring.connect(m, target.configs, space.requests)
+        wiring.connect(m, space.completions, target.config_completions)
+        wiring.connect(m, space.accesses, target.accesses)
+        wiring.connect(m, target.access_replies, space.access_replies)
+        wiring.connect(m, target.msix_requests, msix.requests)
+        wiring.connect(m, msix.replies, target.msix_replies)
+        wiring.connect(m, space.resets, lifecycle.resets)
+        wiring.connect(m, lifecycle.closings, space.closings)
+        wiring.connect(m, lifecycle.openings, space.openings)
+        m.d.comb += space.walking.eq(lifecycle.walking)
+        wiring.connect(m, lifecycle.msix.stops, msix.stops)
+        wiring.connect(m, msix.drained, lifecycle.msix.drained)
+
+        # Errors of the requester wait a little; a storm of them loses some, as events may.
+        m.submodules.requester_errors = waiting = Queue(self.errors.payload.shape(), depth=4)
+        m.submodules.errors = errors = Merge(self.errors.payload.shape(), count=2)
+        m.d.comb += [
+            waiting.i.payload.eq(self.errors.payload),
+            waiting.i.valid.eq(self.errors.valid),
+        ]
+        wiring.connect(m, waiting.o, errors.i[0])
+        wiring.connect(m, target.errors, errors.i[1])
+        wiring.connect(m, errors.o, space.errors)
+
         return m

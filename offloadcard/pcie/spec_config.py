@@ -214,6 +214,7 @@ class CfgType(enum.IntEnum):
 # Windows of BAR 0 of a virtio-net function: (offset, length).
 BAR_REGISTERS, BAR_MSIX = 0, 2
 BAR_OCTETS           = 0x10000
+BAR_64               = 0x4  # memory, 64 bits, not prefetchable: the ISR register clears on read
 COMMON_CFG           = (0x0000, 0x38)
 ISR_CFG              = (0x0100, 0x01)
 DEVICE_CFG           = (0x0200, 0x40)

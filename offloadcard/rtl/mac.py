@@ -24,7 +24,7 @@ class Mac(wiring.Component):
 
     Timing
     ------
-    To the wire 2 cycles, from the wire (store and forward) 6 after the last beat; one beat per
+    To the wire 2 cycles, from the wire (store and forward) 5 after the last beat; one beat per
     cycle both ways, ``port_gbps`` to the wire. Registers as of :class:`RegisterBank`.
 
     Parameters

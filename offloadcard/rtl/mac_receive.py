@@ -28,7 +28,7 @@ class MacReceive(wiring.Component):
 
     Timing
     ------
-    A frame's first beat leaves 6 cycles after its last came in; one beat per cycle.
+    A frame's first beat leaves 5 cycles after its last came in; one beat per cycle.
 
     Parameters
     ----------

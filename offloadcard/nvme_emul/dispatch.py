@@ -1,0 +1,196 @@
+"""A fetched entry becomes a command: understood, checked, and sent to who carries it out."""
+
+# Ref: nvme-base-1.4c, 6 (NVM Command Set), 4.2 (fields common to all commands)
+
+from amaranth import *
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .layouts import command, fetched_sqe, result, volume_update
+from .spec import BROADCAST_NSID, VOLUMES, Opcode, Sqe, Status
+
+__all__ = ["Dispatch"]
+
+
+class Dispatch(wiring.Component):
+    """Give each entry a slot, check an I/O command against its volume, and send it on.
+
+    The command's row is told to all parts in the cycle before its slot reaches one of them. What
+    is refused goes straight to its completion.
+
+    Timing
+    ------
+    One command in 6 cycles, 5 cycles after its entry.
+
+    Parameters
+    ----------
+    function_id_width, qid_width, slot_width : int
+        Widths in bits.
+    mdts_octets : int
+        Largest transfer of Read and Write.
+
+    Members
+    -------
+    i : ``In(stream.Signature(fetched_sqe(...)))``
+        Entries.
+    slots : ``In(stream.Signature(slot_width))``
+        Free slots; there is one for each entry.
+    volumes : ``In(stream.Signature(volume_update(...), always_ready=True))``
+        Rows of the volume table.
+    commands : ``Out(stream.Signature(command(...), always_ready=True))``
+        Every command, once.
+    admin, read, write : ``Out(stream.Signature(slot_width))``
+        Slots of commands to carry out.
+    results : ``Out(stream.Signature(result(...)))``
+        Commands that are over already.
+    accepted, refused : ``Out(64)``
+        I/O commands since power-up.
+    """
+
+    check_range = True  # a mutant leaves it out
+
+    def __init__(self, *, function_id_width, qid_width, slot_width, mdts_octets):
+        self.queue = {"function_id_width": function_id_width, "qid_width": qid_width}
+        self.function_id_width = function_id_width
+        self.mdts_octets = mdts_octets
+        super().__init__({
+            "i":        In(stream.Signature(fetched_sqe(**self.queue))),
+            "slots":    In(stream.Signature(slot_width)),
+            "volumes":  In(stream.Signature(
+                volume_update(function_id_width=function_id_width), always_ready=True)),
+            "commands": Out(stream.Signature(
+                command(slot_width=slot_width, **self.queue), always_ready=True)),
+            "admin":    Out(stream.Signature(slot_width)),
+            "read":     Out(stream.Signature(slot_width)),
+            "write":    Out(stream.Signature(slot_width)),
+            "results":  Out(stream.Signature(result(slot_width=slot_width))),
+            "accepted": Out(64),
+            "refused":  Out(64),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        m.submodules.table = table = memory.Memory(
+            shape=self.volumes.p.row.shape(), depth=VOLUMES << self.function_id_width, init=[])
+        table_w = table.write_port()
+        table_r = table.read_port(transparent_for=(table_w,))
+        m.d.comb += [
+            table_w.addr.eq(Cat(self.volumes.p.volume, self.volumes.p.function_id)),
+            table_w.data.eq(self.volumes.p.row),
+            table_w.en.eq(self.volumes.valid),
+        ]
+
+        entry = Signal.like(self.i.payload)
+        sqe   = Signal(Sqe)
+        slot  = Signal.like(self.slots.payload)
+        m.d.comb += sqe.eq(entry.sqe)
+
+        # Read of the volume's row, while the entry comes to rest.
+        nsid = Signal(32)
+        m.d.comb += [
+            nsid.eq(Sqe(self.i.p.sqe).nsid),
+            table_r.addr.eq(Cat((nsid - 1)[:2], self.i.p.function_id)),
+        ]
+        row    = Signal.like(table_r.data)
+        blocks = Signal(17)
+        slba   = Signal(64)
+        end    = Signal(65)
+        octets = Signal(29)
+        m.d.comb += [
+            blocks.eq(sqe.cdw12[:16] + 1),
+            slba.eq(Cat(sqe.cdw10, sqe.cdw11)),
+        ]
+        named   = Signal()  # NSID is one of a volume
+        all_ns  = Signal()
+        bad     = Signal()
+        is_read, is_write, is_zeroes, is_flush = (Signal(name=name) for name in (
+            "is_read", "is_write", "is_zeroes", "is_flush"))
+        too_long = Signal()
+        outside  = Signal()
+        offset   = Signal(52)
+        status   = Signal(11)
+        is_admin = Signal()
+        over     = Signal()
+        m.d.comb += is_admin.eq((entry.qid == 0) | entry.qid.all())
+
+        with m.FSM(name="dispatch"):
+            with m.State("TAKE"):
+                m.d.sync += [entry.eq(self.i.payload), slot.eq(self.slots.payload)]
+                with m.If(self.i.valid & self.slots.valid):
+                    m.d.comb += [self.i.ready.eq(1), self.slots.ready.eq(1)]
+                    m.next = "ROW"
+            with m.State("ROW"):
+                m.d.sync += [
+                    row.eq(table_r.data),
+                    end.eq(slba + blocks),
+                    named.eq((sqe.nsid - 1 < VOLUMES) & table_r.data.valid),
+                    all_ns.eq(sqe.nsid == BROADCAST_NSID),
+                    bad.eq((sqe.fuse != 0) | (sqe.psdt != 0)),
+                    is_read.eq(sqe.opcode == Opcode.READ),
+                    is_write.eq(sqe.opcode == Opcode.WRITE),
+                    is_zeroes.eq(sqe.opcode == Opcode.WRITE_ZEROES),
+                    is_flush.eq(sqe.opcode == Opcode.FLUSH),
+                ]
+                m.next = "RANGE"
+            with m.State("RANGE"):
+                m.d.sync += [
+                    outside.eq((end > row.blocks) & int(self.check_range)),
+                    octets.eq(Mux(row.blocks_4096, blocks << 12, blocks << 9)),
+                    offset.eq(Mux(row.blocks_4096, slba[:40] << 12, slba[:40] << 9)),
+                ]
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
+                m.d.comb += too_long.eq((octets > self.mdts_octets) & ~is_zeroes)
+                # The most general objection stands last and wins.
+                m.d.sync += status.eq(Status.SUCCESS)
+                with m.If(~is_flush):
+                    with m.If((is_write | is_zeroes) & row.read_only):
+                        m.d.sync += status.eq(Status.WRITE_TO_READ_ONLY)
+                    with m.If(outside):
+                        m.d.sync += status.eq(Status.LBA_OUT_OF_RANGE)
+                    with m.If(too_long):
+                        m.d.sync += status.eq(Status.INVALID_FIELD)
+                with m.If(~named & ~(is_flush & all_ns)):
+                    m.d.sync += status.eq(Status.INVALID_NAMESPACE)
+                with m.If(bad):
+                    m.d.sync += status.eq(Status.INVALID_FIELD)
+                with m.If(~(is_read | is_write | is_zeroes | is_flush)):
+                    m.d.sync += status.eq(Status.INVALID_OPCODE)
+                m.next = "TELL"
+            with m.State("TELL"):
+                m.d.comb += self.commands.valid.eq(1)
+                m.d.sync += over.eq((status != 0) | is_flush)
+                with m.If(~is_admin):
+                    with m.If(status == 0):
+                        m.d.sync += self.accepted.eq(self.accepted + 1)
+                    with m.Else():
+                        m.d.sync += self.refused.eq(self.refused + 1)
+                m.next = "SEND"
+            with m.State("SEND"):
+                with m.If(is_admin):
+                    m.d.comb += self.admin.valid.eq(1)
+                with m.Elif(over):
+                    m.d.comb += self.results.valid.eq(1)
+                with m.Elif(is_read):
+                    m.d.comb += self.read.valid.eq(1)
+                with m.Else():
+                    m.d.comb += self.write.valid.eq(1)
+                targets = (self.admin, self.read, self.write, self.results)
+                with m.If(Cat(t.valid & t.ready for t in targets).any()):
+                    m.next = "TAKE"
+
+        p = self.commands.p
+        m.d.comb += [
+            *(target.payload.eq(slot) for target in (self.admin, self.read, self.write)),
+            self.results.p.slot.eq(slot),
+            self.results.p.status.eq(status),
+            p.slot.eq(slot),
+            *(p[name].eq(entry[name]) for name in ("function_id", "qid", "cqid")),
+            *(p[name].eq(getattr(sqe, name)) for name in (
+                "cid", "opcode", "nsid", "prp1", "prp2", "cdw10", "cdw11", "cdw12", "cdw13")),
+            p.bad.eq(bad), p.volume.eq((sqe.nsid - 1)[:2]), p.zeroes.eq(is_zeroes),
+            p.offset.eq(offset), p.octets.eq(octets),
+        ]
+
+        return m

@@ -1,0 +1,152 @@
+"""Fetch submission queue entries and hand them on when their fetch is known to be good."""
+
+# Ref: nvme-base-1.4c, 4.2 (Submission Queue Entry)
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from offloadcard.rtl.buffer import Queue
+from offloadcard.rtl.gearbox import Widen
+from offloadcard.rtl.ports import DmaReadPort
+
+from .layouts import fetch, fetched_sqe, release
+from .slots import SlotPool
+
+__all__ = ["Fetch"]
+
+BATCH = 8  # entries of one fetch: READ_MAX octets
+
+
+class Fetch(wiring.Component):
+    """Read up to 8 entries at once, many fetches in flight; the entries wait in memory.
+
+    An answer that ends with ``error`` yields no entry; its entries are told as a fault, all at
+    once, with their count. An event yields one entry of zeros without a read.
+
+    Timing
+    ------
+    An entry leaves 3 cycles after the last line of its fetch; one entry in 2 cycles. The answer is
+    never stalled: a fetch owns its 8 lines before it is sent.
+
+    Parameters
+    ----------
+    function_id_width, qid_width, data_width, slot_width : int
+        Widths in bits.
+    tag_width : int
+        Width of the tags; ``2 ** tag_width`` fetches are in flight at most.
+
+    Members
+    -------
+    i : ``In(stream.Signature(fetch(...)))``
+        Fetches.
+    room : ``Out(1)``
+        A fetch offered now is taken as soon as the port takes it.
+    reads : ``Out(DmaReadPort(...))``
+        The guests' memory.
+    o : ``Out(stream.Signature(fetched_sqe(...)))``
+        Entries, those of one fetch in order.
+    faults : ``Out(stream.Signature(release(...)))``
+        Fetches that failed.
+    """
+
+    check_error = True  # a mutant leaves it out
+
+    def __init__(self, *, function_id_width, qid_width, data_width, slot_width, tag_width):
+        self.queue = {"function_id_width": function_id_width, "qid_width": qid_width}
+        self.port  = {"function_id_width": function_id_width, "tag_width": tag_width,
+                      "data_width": data_width}
+        self.tag_width = tag_width
+        super().__init__({
+            "i":      In(stream.Signature(fetch(**self.queue))),
+            "room":   Out(1),
+            "reads":  Out(DmaReadPort(**self.port)),
+            "o":      Out(stream.Signature(fetched_sqe(**self.queue))),
+            "faults": Out(stream.Signature(release(slot_width=slot_width, **self.queue))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        tags = 1 << self.tag_width
+        m.submodules.pool  = pool  = SlotPool(count=tags)
+        m.submodules.widen = widen = Widen(**self.port)
+        m.submodules.records = records = memory.Memory(
+            shape=fetch(**self.queue), depth=tags, init=[])
+        m.submodules.lines = lines = memory.Memory(shape=512, depth=tags * BATCH, init=[])
+        ended_shape = data.StructLayout({"tag": self.tag_width, "error": 1})
+        m.submodules.ended = ended = Queue(ended_shape, depth=tags)
+        records_w, lines_w = records.write_port(), lines.write_port()
+        records_r = records.read_port(transparent_for=(records_w,))
+        lines_r   = lines.read_port()
+
+        # Requests. An event ends at once, in a cycle in which no answer ends.
+        i, request = self.i, self.reads.requests
+        tag    = pool.take.payload
+        line   = widen.o
+        ending = Signal()
+        taken  = Signal()
+        m.d.comb += [
+            ending.eq(line.valid & line.p.last),
+            self.room.eq(pool.take.valid),
+            request.valid.eq(i.valid & pool.take.valid & ~i.p.event),
+            request.p.function_id.eq(i.p.function_id),
+            request.p.address.eq(i.p.address),
+            request.p.length.eq(i.p.count << 6),
+            request.p.tag.eq(tag),
+            taken.eq(i.valid & pool.take.valid & Mux(i.p.event, ~ending, request.ready)),
+            i.ready.eq(taken),
+            pool.take.ready.eq(taken),
+            records_w.addr.eq(tag),
+            records_w.data.eq(i.payload),
+            records_w.en.eq(taken),
+        ]
+
+        # Answers: lines of one fetch come one after the other.
+        m.d.comb += [widen.i.valid.eq(self.reads.beats.valid),
+                     widen.i.payload.eq(self.reads.beats.payload)]
+        number, index = Signal(range(BATCH)), Signal(range(BATCH))
+        m.d.comb += [
+            index.eq(Mux(line.p.first, 0, number)),
+            lines_w.addr.eq(Cat(index, line.p.tag)),
+            lines_w.data.eq(line.p.data),
+            lines_w.en.eq(line.valid),
+        ]
+        with m.If(line.valid):
+            m.d.sync += number.eq(index + 1)
+        m.d.comb += [
+            ended.i.valid.eq(ending | (taken & i.p.event)),
+            ended.i.p.tag.eq(Mux(ending, line.p.tag, tag)),
+            ended.i.p.error.eq(ending & line.p.error & int(self.check_error)),
+        ]
+
+        # Entries leave one by one; then the tag is free.
+        position = Signal(4)
+        record   = records_r.data
+        error    = Signal()
+        m.d.comb += [
+            records_r.addr.eq(ended.o.p.tag),
+            lines_r.addr.eq(Cat(position[:3], ended.o.p.tag)),
+            *(self.o.p[name].eq(record[name]) for name in ("function_id", "qid", "cqid")),
+            self.o.p.sqe.eq(Mux(record.event, 0, lines_r.data)),
+            *(self.faults.p[name].eq(record[name]) for name in ("function_id", "qid", "count")),
+            pool.give.payload.eq(ended.o.p.tag),
+        ]
+        with m.FSM(name="leave"):
+            with m.State("READ"):
+                m.d.sync += error.eq(ended.o.p.error)
+                with m.If(ended.o.valid):
+                    m.next = "OFFER"
+            with m.State("OFFER"):
+                over = Signal()
+                m.d.comb += [
+                    self.o.valid.eq(~error),
+                    self.faults.valid.eq(error),
+                    over.eq(error | (position + 1 == record.count)),
+                ]
+                with m.If(Mux(error, self.faults.ready, self.o.ready)):
+                    m.d.sync += position.eq(Mux(over, 0, position + 1))
+                    m.d.comb += [ended.o.ready.eq(over), pool.give.valid.eq(over)]
+                    m.next = "READ"
+
+        return m

@@ -1,0 +1,192 @@
+"""What the parts of the house tell one another; shapes only.
+
+A queue is known by ``queue_id``: ``qid`` in the low bits, ``function_id`` above. Qid 0 is the admin
+queue; the highest number that ``qid_width`` holds is the *event queue*, which no guest can name:
+a visit to it posts an asynchronous event. A command in flight is known by its ``slot``.
+"""
+
+from amaranth.lib import data
+
+__all__ = ["STATUS_WIDTH", "PIECE_OCTETS", "PIECES_WIDTH", "OFFSET_WIDTH", "OCTETS_WIDTH",
+           "doorbell_write", "queue_update", "fetched_sqe", "command", "admin_command", "result",
+           "release", "volume_row", "volume_update", "segment", "piece", "final", "piece_done",
+           "posted_row", "released_queue", "fetch"]
+
+STATUS_WIDTH = 11   # SCT and SC
+PIECE_OCTETS = 512  # a transfer is moved in pieces of this size
+PIECES_WIDTH = 20   # pieces of one command: 65,536 blocks of 4,096 octets
+OFFSET_WIDTH = 52   # octets into a volume: 40 bits of blocks of 4,096 octets
+OCTETS_WIDTH = 29   # octets of one command
+
+
+def doorbell_write(*, function_id_width):
+    """Both doorbells of one qid lie in one group of 8 octets; ``tail_valid``, ``head_valid`` say
+    which were written."""
+    return data.StructLayout({
+        "function_id": function_id_width,
+        "qid":         13,
+        "tail_valid":  1,
+        "head_valid":  1,
+        "tail":        32,
+        "head":        32,
+    })
+
+
+def queue_update(*, function_id_width, qid_width):
+    """A queue comes into being (``valid``) or ends. ``size`` is 0's based."""
+    return data.StructLayout({
+        "function_id": function_id_width,
+        "qid":         qid_width,
+        "completion":  1,
+        "valid":       1,
+        "size":        16,
+        "base":        64,
+        "cqid":        qid_width,
+        "vector":      11,
+        "interrupts":  1,
+    })
+
+
+def fetched_sqe(*, function_id_width, qid_width):
+    """An entry as it lay in the guest's memory, and whence it came."""
+    return data.StructLayout({
+        "function_id": function_id_width,
+        "qid":         qid_width,
+        "cqid":        qid_width,
+        "sqe":         512,
+    })
+
+
+def command(*, function_id_width, qid_width, slot_width):
+    """A command as dispatch understood it; each part keeps in memory what it needs."""
+    return data.StructLayout({
+        "slot":        slot_width,
+        "function_id": function_id_width,
+        "qid":         qid_width,
+        "cqid":        qid_width,
+        "cid":         16,
+        "opcode":      8,
+        "bad":         1,   # fused, or not by PRP
+        "nsid":        32,
+        "prp1":        64,
+        "prp2":        64,
+        "cdw10":       32,
+        "cdw11":       32,
+        "cdw12":       32,
+        "cdw13":       32,
+        "volume":      2,
+        "zeroes":      1,
+        "offset":      OFFSET_WIDTH,
+        "octets":      OCTETS_WIDTH,
+    })
+
+
+def admin_command(*, slot_width):
+    """A place in the admin engine's queue; ``again`` if it was there and has to wait."""
+    return data.StructLayout({"slot": slot_width, "again": 1})
+
+
+def result(*, slot_width):
+    """The last word about a command; ``silent`` ends it without a CQE. An ``event`` is posted for
+    the command of the admin queue whose ``cid`` it carries."""
+    return data.StructLayout({
+        "slot":   slot_width,
+        "status": STATUS_WIDTH,
+        "dw0":    32,
+        "silent": 1,
+        "event":  1,
+        "cid":    16,
+    })
+
+
+def release(*, function_id_width, qid_width, slot_width):
+    """``count`` commands of a queue are over; ``slot`` counts if ``has_slot``."""
+    return data.StructLayout({
+        "function_id": function_id_width,
+        "qid":         qid_width,
+        "slot":        slot_width,
+        "has_slot":    1,
+        "count":       4,
+    })
+
+
+def released_queue(*, function_id_width, qid_width):
+    """Whose command was released."""
+    return data.StructLayout({"function_id": function_id_width, "qid": qid_width})
+
+
+def volume_row():
+    """A volume: where it begins in DRAM, how long it is, what it permits."""
+    return data.StructLayout({
+        "valid":       1,
+        "read_only":   1,
+        "blocks_4096": 1,
+        "base":        48,
+        "blocks":      40,
+    })
+
+
+def volume_update(*, function_id_width):
+    """A row of the volume table is written."""
+    return data.StructLayout({
+        "function_id": function_id_width,
+        "volume":      2,
+        "row":         volume_row(),
+    })
+
+
+def segment(*, function_id_width, slot_width):
+    """Up to a page of a transfer, contiguous on both sides."""
+    return data.StructLayout({
+        "slot":        slot_width,
+        "function_id": function_id_width,
+        "volume":      2,
+        "zeroes":      1,
+        "address":     64,
+        "offset":      OFFSET_WIDTH,
+        "length":      range(4097),
+    })
+
+
+def piece(*, function_id_width, slot_width, tag_width):
+    """Up to 512 octets of a segment, under a tag of its own."""
+    return data.StructLayout({
+        "slot":        slot_width,
+        "function_id": function_id_width,
+        "volume":      2,
+        "zeroes":      1,
+        "address":     64,
+        "offset":      OFFSET_WIDTH,
+        "length":      range(PIECE_OCTETS + 1),
+        "tag":         tag_width,
+        "refused":     1,   # not inside its volume
+    })
+
+
+def final(*, slot_width):
+    """No more pieces of a command will be issued than ``count``; ``status`` unless 0."""
+    return data.StructLayout({
+        "slot": slot_width, "count": PIECES_WIDTH, "status": STATUS_WIDTH})
+
+
+def piece_done(*, slot_width):
+    """A piece is over."""
+    return data.StructLayout({"slot": slot_width, "status": STATUS_WIDTH})
+
+
+def posted_row():
+    """A completion queue as the card fills it. ``finished`` counts reservations that were used or
+    given back."""
+    return data.StructLayout({"tail": 16, "phase": 1, "finished": 16})
+
+
+def fetch(*, function_id_width, qid_width):
+    """Up to 8 entries of a submission queue to be fetched; an ``event`` needs no fetch."""
+    return data.StructLayout({
+        "function_id": function_id_width,
+        "qid":         qid_width,
+        "cqid":        qid_width,
+        "address":     64,
+        "count":       4,
+        "event":       1,
+    })

@@ -1,0 +1,272 @@
+"""Submission queues: whom to visit, how many entries to fetch, and what that reserves."""
+
+# Ref: nvme-base-1.4c, 4.1 (Submission Queue and Completion Queue Definition)
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .layouts import fetch, posted_row, queue_update, released_queue
+from .schedule import Schedule
+
+__all__ = ["Submission"]
+
+BATCH = 8  # entries of one fetch
+
+
+class Submission(wiring.Component):
+    """Visit queues with work in turn; fetch up to 8 entries of each, if their answers have room.
+
+    A visit reserves for each entry a slot, a place in the completion queue, and a share of what
+    the function may have in flight; what it cannot reserve stays in the guest's memory. A queue
+    that waits for its own completion queue or its own function's share is *starved*: it is visited
+    again when that function frees something.
+
+    A visit to the event queue reserves like any other and yields an entry without a fetch.
+
+    Timing
+    ------
+    A visit takes 7 cycles.
+
+    Parameters
+    ----------
+    function_id_width, qid_width : int
+        Widths in bits.
+    queues : int
+        Queues a function has, the admin queue included.
+    slots, cap : int
+        Commands in flight, of all functions and of one.
+    count_width : int
+        Width of the counts of commands; they wrap.
+
+    Members
+    -------
+    work, wakes : ``In(stream.Signature(..., always_ready=True))``
+        Queues whose tail moved, functions that took completions.
+    events : ``In(stream.Signature(function_id_width))``
+        Functions whose event queue shall be visited.
+    updates : ``In(stream.Signature(queue_update(...)))``
+        Queues that begin or end.
+    released, released_count : ``In``
+        As of :class:`~offloadcard.nvme_emul.slots.Release`.
+    fetches : ``Out(stream.Signature(fetch(...)))``
+        Entries to fetch.
+    room : ``In(1)``
+        A fetch would be taken soon.
+    tail_address, tail, head_address, head, posted_address, posted, done_address, done :
+        Looks up a queue's tail, a completion queue's head and state, a function's ended commands.
+    function_addresses, queue_address, sqhd_address : ``In``
+        What others look up: commands fetched of a function, of a queue; a queue's head.
+    functions, queue, sqhd : ``Out``
+        Values, one cycle later.
+    busy : ``Out(range(slots + 1))``
+        Commands in flight.
+    """
+
+    check_room = True  # a mutant leaves it out
+
+    def __init__(self, *, function_id_width, qid_width, queues, slots, cap, count_width):
+        if not BATCH <= cap <= slots:
+            raise ValueError(f"`cap` must be {BATCH} to `slots`, not {cap!r}")
+        self.widths = {"function_id_width": function_id_width, "qid_width": qid_width}
+        self.function_id_width, self.qid_width = function_id_width, qid_width
+        self.queues, self.slots, self.cap = queues, slots, cap
+        self.count_width = count_width
+        width = function_id_width + qid_width
+        super().__init__({
+            "work":     In(stream.Signature(width, always_ready=True)),
+            "wakes":    In(stream.Signature(function_id_width, always_ready=True)),
+            "events":   In(stream.Signature(function_id_width)),
+            "updates":  In(stream.Signature(queue_update(**self.widths))),
+            "released": In(stream.Signature(released_queue(**self.widths), always_ready=True)),
+            "released_count": In(4),
+            "fetches":  Out(stream.Signature(fetch(**self.widths))),
+            "room":     In(1),
+            "tail_address":     Out(width),
+            "tail":             In(16),
+            "head_address":     Out(width),
+            "head":             In(16),
+            "posted_address":   Out(width),
+            "posted":           In(posted_row()),
+            "done_address":     Out(function_id_width),
+            "done":             In(count_width),
+            "function_address": In(function_id_width),
+            "function":         Out(count_width),
+            "queue_address":    In(width),
+            "queue":            Out(count_width),
+            "sqhd_address":     In(width),
+            "sqhd":             Out(16),
+            "busy":             Out(range(slots + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        width     = self.function_id_width + self.qid_width
+        event_qid = (1 << self.qid_width) - 1
+        depth     = 1 << width
+
+        def rows(name, shape, depth=depth, extra=None):
+            m.submodules[name] = store = memory.Memory(shape=shape, depth=depth, init=[])
+            write = store.write_port()
+            read  = store.read_port(transparent_for=(write,))
+            if extra is not None:
+                other = store.read_port(transparent_for=(write,))
+                m.d.comb += [other.addr.eq(extra[0]), extra[1].eq(other.data)]
+            return write, read
+
+        m.submodules.schedule = schedule = Schedule(queues=self.queues, **self.widths)
+        for name in ("work", "wakes", "released"):
+            source, target = getattr(self, name), getattr(schedule, name)
+            m.d.comb += [target.valid.eq(source.valid), target.payload.eq(source.payload)]
+        wiring.connect(m, wiring.flipped(self.events), schedule.events)
+
+        sq_w, sq_r = rows("sqs", data.StructLayout(
+            {"valid": 1, "size": 16, "base": 64, "cqid": self.qid_width}))
+        cq_w, cq_r             = rows("cqs", 16)
+        head_w, head_r         = rows("heads", 16, extra=(self.sqhd_address, self.sqhd))
+        reserved_w, reserved_r = rows("reserved", 16)
+        starved_w, starved_r   = rows("starved", 1, extra=(schedule.starved_address,
+                                                           schedule.starved))
+        function_w, function_r = rows("of_function", self.count_width,
+                                      1 << self.function_id_width,
+                                      extra=(self.function_address, self.function))
+        queue_w, queue_r       = rows("of_queue", self.count_width,
+                                      extra=(self.queue_address, self.queue))
+
+        # Slots that nobody has.
+        free  = Signal(range(self.slots + 1), init=self.slots)
+        taken = Signal(4)
+        back  = Signal(4)
+        m.d.comb += [self.busy.eq(self.slots - free),
+                     back.eq(Mux(self.released.valid, self.released_count, 0))]
+        m.d.sync += free.eq(free - taken + back)
+
+        queue_id    = Signal(width)
+        function_id = queue_id[self.qid_width:]
+        is_event    = Signal()
+        sq          = Signal.like(sq_r.data)
+        tail, head  = Signal(16), Signal(16)
+        was_starved = Signal()
+        in_flight   = Signal(self.count_width)
+        of_queue    = Signal(self.count_width)
+        of_function = Signal(self.count_width)
+        reserved    = Signal(16)
+        occupied    = Signal(16)
+        pending     = Signal(16)
+        cq_last     = Signal(16)
+        room        = Signal(16)
+        waiting     = Signal(16)
+        limit       = Signal(4)
+        count       = Signal(4)
+        address     = Signal(width)
+        cq_id       = Signal(width)
+        next_head   = Signal(17)
+        wrapped     = Signal(16)
+        update      = self.updates
+        updated     = Signal(width)
+        m.d.comb += [
+            updated.eq(Cat(update.p.qid, update.p.function_id)),
+            address.eq(queue_id),
+            sq_r.addr.eq(address), head_r.addr.eq(address), starved_r.addr.eq(address),
+            queue_r.addr.eq(address), function_r.addr.eq(address[self.qid_width:]),
+            self.tail_address.eq(address), self.done_address.eq(address[self.qid_width:]),
+            cq_id.eq(Cat(sq_r.data.cqid, function_id)),
+            cq_r.addr.eq(cq_id), reserved_r.addr.eq(cq_id),
+            self.head_address.eq(cq_id), self.posted_address.eq(cq_id),
+            sq_w.addr.eq(updated), cq_w.addr.eq(updated), cq_w.data.eq(update.p.size),
+            *(sq_w.data[name].eq(update.p[name]) for name in ("valid", "size", "base", "cqid")),
+            head_w.addr.eq(queue_id), starved_w.addr.eq(queue_id),
+            queue_w.addr.eq(queue_id), queue_w.data.eq(of_queue + count),
+            function_w.addr.eq(function_id), function_w.data.eq(of_function + count),
+            reserved_w.addr.eq(Cat(sq.cqid, function_id)), reserved_w.data.eq(reserved + count),
+            next_head.eq(head + count),
+            wrapped.eq(Mux(next_head > sq.size, 0, next_head)),
+            *(self.fetches.p[name].eq(value) for name, value in {
+                "function_id": function_id, "qid": queue_id[:self.qid_width], "cqid": sq.cqid,
+                "address": sq.base + (head << 6), "count": count, "event": is_event}.items()),
+        ]
+
+        with m.FSM(name="visit"):
+            with m.State("IDLE"):
+                # An update never meets a visit half done.
+                with m.If(update.valid):
+                    m.next = "UPDATE"
+                with m.Elif(schedule.o.valid & (free >= BATCH) & self.room):
+                    m.d.comb += [schedule.o.ready.eq(1), address.eq(schedule.o.payload)]
+                    m.d.sync += [
+                        queue_id.eq(schedule.o.payload),
+                        is_event.eq(schedule.o.payload[:self.qid_width] == event_qid),
+                    ]
+                    m.next = "QUEUE"
+            with m.State("UPDATE"):
+                m.d.comb += [
+                    update.ready.eq(1),
+                    *(port.addr.eq(updated) for port in (head_w, starved_w, reserved_w)),
+                    *(port.en.eq(~update.p.completion) for port in (sq_w, head_w, starved_w)),
+                    *(port.en.eq(update.p.completion) for port in (cq_w, reserved_w)),
+                    reserved_w.data.eq(0),
+                ]
+                m.next = "IDLE"
+            with m.State("QUEUE"):
+                m.d.sync += [
+                    sq.eq(sq_r.data), tail.eq(self.tail), head.eq(head_r.data),
+                    was_starved.eq(starved_r.data), of_queue.eq(queue_r.data),
+                    of_function.eq(function_r.data), in_flight.eq(function_r.data - self.done),
+                ]
+                m.next = "ROOM"
+            with m.State("ROOM"):
+                m.d.sync += [
+                    reserved.eq(reserved_r.data), cq_last.eq(cq_r.data),
+                    pending.eq(reserved_r.data - self.posted.finished),
+                    occupied.eq(self.posted.tail - self.head
+                                + Mux(self.posted.tail >= self.head, 0, cq_r.data + 1)),
+                    # Up to the wrap, and up to the next multiple of 8 entries.
+                    waiting.eq(Mux(is_event, 1, Mux(tail >= head, tail, sq.size + 1) - head)),
+                    limit.eq(BATCH - head[:3]),
+                ]
+                m.next = "SHARE"
+            with m.State("SHARE"):
+                # One entry of a completion queue stays empty: `last` entries are of use.
+                m.d.sync += [
+                    room.eq(Mux(occupied + pending > cq_last, 0, cq_last - occupied - pending)),
+                    limit.eq(Mux(waiting < limit, waiting, limit)),
+                ]
+                m.next = "COUNT"
+            with m.State("COUNT"):
+                # A function's share is given in batches: compared, not subtracted.
+                m.d.sync += count.eq(Mux(in_flight > self.cap - BATCH, 0, Mux(
+                    (room < limit) & int(self.check_room), room, limit)))
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
+                with m.If(~sq.valid | (limit == 0)):
+                    m.d.comb += starved_w.en.eq(was_starved)
+                    m.next = "IDLE"
+                with m.Elif(count == 0):
+                    # Starved. It is said first and looked at once more: no wake is missed.
+                    m.d.comb += [
+                        starved_w.data.eq(1), starved_w.en.eq(1),
+                        schedule.again.valid.eq(~was_starved),
+                    ]
+                    with m.If(was_starved | schedule.again.ready):
+                        m.next = "IDLE"
+                with m.Else():
+                    m.d.comb += [
+                        head_w.data.eq(wrapped),
+                        head_w.en.eq(~is_event), starved_w.en.eq(was_starved),
+                        queue_w.en.eq(1), function_w.en.eq(1), reserved_w.en.eq(1),
+                        taken.eq(count),
+                    ]
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.comb += self.fetches.valid.eq(1)
+                with m.If(self.fetches.ready):
+                    m.next = "MORE"
+            with m.State("MORE"):
+                # Another visit finds what is left.
+                m.d.comb += schedule.again.valid.eq((wrapped != tail) & ~is_event)
+                with m.If(~schedule.again.valid | schedule.again.ready):
+                    m.next = "IDLE"
+        m.d.comb += schedule.again.payload.eq(queue_id)
+
+        return m

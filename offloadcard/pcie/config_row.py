@@ -1,0 +1,108 @@
+"""What is computed from a function's row: its state, its error log, its virtio window."""
+
+# Ref: pcie-5.0, 6.2 (Error Signaling and Logging), 7.8.4 (Advanced Error Reporting)
+# Ref: virtio-1.2, 4.1.4.9 (PCI configuration access capability)
+
+from amaranth import *
+
+from . import spec_config as spec
+from .config_map import FLAG_ABSENT, FLAG_CLOSED, Slot
+from .spec_config import FunctionState
+
+__all__ = ["state_of", "log_error", "window_of", "window_data"]
+
+_CORRECTABLE, _NON_FATAL, _FATAL, _UNSUPPORTED = range(16, 20)  # of Device Status
+_ADVISORY = 13  # of the correctable error status
+
+
+def state_of(m, row, kind):
+    """``FunctionState`` of ``row``, as a new signal of ``m``."""
+    state   = Signal(FunctionState)
+    command = row[Slot.COMMAND]
+    d0      = Signal()
+    m.d.comb += [
+        d0.eq(row[Slot.PM][:2] == 0),
+        state.closed.eq(row[Slot.FLAGS][FLAG_CLOSED]),
+        state.absent.eq(row[Slot.FLAGS][FLAG_ABSENT]),
+        # [pcie-5.0: 5.3.1.4.1] in D3hot a function answers configuration requests only.
+        state.bus_master.eq(command[2] & d0),
+        # [sriov-1.1: 3.4.1.3] a VF's Memory Space Enable is wired to zero; VF MSE rules.
+        state.memory.eq((command[1] | kind[1]) & d0),
+        state.msix_enable.eq(row[Slot.MSIX][31]),
+        state.msix_mask.eq(row[Slot.MSIX][30]),
+    ]
+    return state
+
+
+def log_error(m, row, row_w, event):
+    """Write what ``event`` leaves in ``row`` through the write port ``row_w``."""
+    # [pcie-5.0: Figure 6-2] the flow of logging
+    bit        = Signal(32)
+    fatal      = Signal()
+    advisory   = Signal()
+    logged     = Signal()
+    unmasked   = Signal()
+    first      = Signal()
+    device     = Signal(32)
+    m.d.comb += [
+        bit.eq(1 << event.error),
+        fatal.eq((row[Slot.SEVERITY] & bit).any()),
+        advisory.eq(event.advisory & ~fatal),
+        logged.eq(~advisory | ~row[Slot.CORRECTABLE_MASK][_ADVISORY]),
+        unmasked.eq(~(row[Slot.MASK] & bit).any()),
+        first.eq(logged & unmasked & (row[Slot.UNCORRECTABLE] == 0)),
+        device.eq(row[Slot.DEVICE]
+                  | Mux(advisory, 1 << _CORRECTABLE,
+                        Mux(fatal, 1 << _FATAL, 1 << _NON_FATAL))
+                  | Mux(event.error == spec.ERROR_UNSUPPORTED, 1 << _UNSUPPORTED, 0)),
+        row_w.data[Slot.DEVICE].eq(device),
+        row_w.en[Slot.DEVICE].eq(1),
+        row_w.data[Slot.CORRECTABLE].eq(row[Slot.CORRECTABLE] | 1 << _ADVISORY),
+        row_w.en[Slot.CORRECTABLE].eq(advisory),
+        row_w.data[Slot.UNCORRECTABLE].eq(row[Slot.UNCORRECTABLE] | bit),
+        row_w.en[Slot.UNCORRECTABLE].eq(logged),
+        row_w.data[Slot.AER_CONTROL].eq(event.error),  # First Error Pointer
+        row_w.en[Slot.AER_CONTROL].eq(first),
+    ]
+    for n in range(4):
+        m.d.comb += [
+            row_w.data[Slot.HEADER_LOG + n].eq(event.header[n]),
+            row_w.en[Slot.HEADER_LOG + n].eq(first),
+        ]
+
+
+def window_of(m, row, request, access):
+    """Fill ``access`` from the window that ``row`` names; whether it names one, as a new signal.
+
+    [virtio-1.2: 4.1.4.9.1] 1, 2 or 4 octets, at a multiple of that, in the registers' BAR.
+    """
+    offset = row[Slot.VIRTIO_OFFSET]
+    length = row[Slot.VIRTIO_LENGTH]
+    valid  = Signal()
+    sized  = Signal()
+    enable = Signal(4)
+    m.d.comb += [
+        sized.eq(((length == 1)) | ((length == 2) & ~offset[0])
+                 | ((length == 4) & (offset[:2] == 0))),
+        valid.eq(sized & (row[Slot.VIRTIO_BAR][:8] == spec.BAR_REGISTERS)
+                 & (offset[16:] == 0) & (row[Slot.PM][:2] == 0)),
+        enable.eq(Cat(Const(1, 1), length[1] | length[2], length[2], length[2])),
+        access.offset.eq(Cat(Const(0, 3), offset[3:16])),
+        access.write.eq(request.write),
+        access.byte_enable.eq(enable << offset[:3]),
+        access.data.eq(request.data << (offset[:3] << 3)),
+    ]
+    return valid
+
+
+def window_data(m, row, octets):
+    """The octets of the window among the eight that a read brought, as a new signal of ``m``."""
+    length  = row[Slot.VIRTIO_LENGTH]
+    shifted = Signal(32)
+    result  = Signal(32)
+    m.d.comb += [
+        shifted.eq(octets >> (row[Slot.VIRTIO_OFFSET][:3] << 3)),
+        result.eq(Cat(shifted[:8], Mux(length[:3] == 1, 0, shifted[8:16]),
+                      Mux(length[2], shifted[16:], 0))),
+    ]
+    return result

@@ -1,0 +1,495 @@
+"""The configuration spaces of all functions, and the function table behind them."""
+
+# Ref: pcie-5.0, 2.3.1.1 (Data Return for Configuration Requests; CRS), 7.5 (registers)
+# Ref: sriov-1.1, 3.4 (VF configuration space); virtio-1.2, 4.1.4.9 (PCI configuration access)
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.ports import ManagementPort
+from . import spec_config as spec
+from .config_map import (
+    FLAG_ABSENT,
+    FLAG_CLOSED,
+    PF_REGISTERS,
+    SLOTS,
+    VIRTIO_PCI_DATA,
+    ConfigMap,
+    Slot,
+)
+from .config_pf import PfRegisters
+from .config_provider import Provider
+from .config_resolve import Resolver, kind_of
+from .config_row import log_error, state_of, window_data, window_of
+from .functions import error_event, function_row, settings
+from .transactions import (
+    CRS,
+    RESET_ALL,
+    RESET_FAMILY,
+    RESET_FUNCTION,
+    RESET_VFS,
+    SC,
+    UR,
+    access_reply,
+    access_request,
+    completion,
+    config_request,
+    opening,
+    reset_request,
+)
+
+__all__ = ["ConfigSpace"]
+
+_DEVICE_DW = (spec.PCIE + 8) // 4
+_FLR = 15  # [pcie-5.0: 7.5.3.4] Initiate Function Level Reset in Device Control
+
+
+class ConfigSpace(wiring.Component):
+    """Answers configuration requests of every function, and tells the others of its changes.
+
+    A function's state is one row of memory; what never changes is a ROM per kind of function. One
+    visit to a row at a time (request, error, closing, opening, provider), so that each has a
+    single writer and a bounded end.
+
+    Timing
+    ------
+    A configuration request is answered 8 cycles after it came; an access through virtio's PCI
+    configuration access takes as long as a register read of the device. Power-up takes one cycle
+    per function.
+
+    Parameters
+    ----------
+    config : CardConfig
+        The card.
+
+    Members
+    -------
+    requests : ``In(stream.Signature(config_request()))``
+        Configuration requests.
+    completions : ``Out(stream.Signature(completion()))``
+        One for each.
+    rows, settings, pending_function, pending, link_up, management
+        As in :class:`offloadcard.pcie.front.Front`.
+    errors : ``In(stream.Signature(error_event(...)))``
+        Errors to be logged.
+    counters : ``In(data.ArrayLayout(32, 5))``
+        The target's counters, in the order of ``spec_config.MANAGEMENT``.
+    accesses : ``Out(stream.Signature(access_request(...)))``
+        Register accesses of virtio functions, one at a time.
+    access_replies : ``In(stream.Signature(access_reply(), always_ready=True))``
+        The end of each.
+    resets : ``Out(stream.Signature(reset_request(...), always_ready=True))``
+        Ends asked for.
+    closings : ``In(stream.Signature(function_id_width))``
+        Close this function; when taken, its row has gone out as not alive.
+    openings : ``In(stream.Signature(opening(...)))``
+        Begin this function anew.
+    walking : ``In(2)``
+        Virtual functions of that physical one are still to be closed.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        ids = {"function_id_width": config.function_id_width}
+        self.ids = ids
+        super().__init__({
+            "requests":         In(stream.Signature(config_request())),
+            "completions":      Out(stream.Signature(completion())),
+            "rows":             Out(stream.Signature(function_row(**ids), always_ready=True)),
+            "settings":         Out(settings(**ids)),
+            "errors":           In(stream.Signature(error_event(**ids))),
+            "counters":         In(data.ArrayLayout(32, 5)),
+            "pending_function": Out(config.function_id_width),
+            "pending":          In(1),
+            "link_up":          In(1),
+            "management":       In(ManagementPort()),
+            "accesses":         Out(stream.Signature(access_request(**ids))),
+            "access_replies":   In(stream.Signature(access_reply(), always_ready=True)),
+            "resets":           Out(stream.Signature(reset_request(**ids), always_ready=True)),
+            "closings":         In(stream.Signature(config.function_id_width)),
+            "openings":         In(stream.Signature(opening(**ids))),
+            "walking":          In(2),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config = self.config
+        images = ConfigMap(config)
+        bus    = Signal(8)
+        own    = self._own_settings(m)
+        pfs    = self._physical(m)
+        m.d.comb += self.settings.bus.eq(bus)
+
+        # --- memories ---------------------------------------------------------------------------
+        row_shape = data.ArrayLayout(32, SLOTS)
+        m.submodules.rows_memory = rows = memory.Memory(shape=row_shape, depth=config.functions,
+                                                        init=[])
+        row_w = rows.write_port(granularity=1)
+        row_r = rows.read_port()
+        rom_shape = data.StructLayout({"constant": 32, "writable": 32, "clear": 32, "slot": 5,
+                                       "in_row": 1, "in_pf": 1})
+        m.submodules.rom = rom = memory.Memory(
+            shape=rom_shape, depth=spec.KINDS * spec.SPACE_DW,
+            init=[self._rom_row(images, kind, dw)
+                  for kind in range(spec.KINDS) for dw in range(spec.SPACE_DW)])
+        rom_r = rom.read_port()
+
+        # --- the visit --------------------------------------------------------------------------
+        request   = Signal(config_request())
+        function  = Signal(config.function_id_width)
+        kind      = kind_of(m, config, function)
+        family    = Signal()
+        m.d.comb += family.eq(kind[0])
+        sticky    = Signal()
+        error     = Signal(error_event(**self.ids))
+        exists    = Signal()
+        closed    = Signal()
+        absent    = Signal()
+        flags     = row_r.data[Slot.FLAGS]
+        m.d.comb += [
+            closed.eq(flags[FLAG_CLOSED] | self.walking.bit_select(family, 1) & kind[1]),
+            absent.eq(flags[FLAG_ABSENT]),
+            row_r.addr.eq(function),
+            row_w.addr.eq(function),
+            rom_r.addr.eq(Cat(request.register[:7], kind)),
+            self.pending_function.eq(function),
+        ]
+        m.submodules.resolver = resolver = Resolver(config)
+        m.d.comb += [
+            resolver.bdf.eq(request.bdf),
+            resolver.type1.eq(request.type1),
+            resolver.settings.eq(self.settings),
+        ]
+        m.submodules.provider = provider = Provider(config)
+        wiring.connect(m, wiring.flipped(self.management), provider.port)
+        m.d.comb += [
+            provider.counters.eq(self.counters),
+            provider.settings.eq(self.settings),
+            provider.link_up.eq(self.link_up),
+        ]
+
+        # What a DW shows.
+        old      = Signal(32)
+        shown    = Signal(32)
+        lanes    = Signal(32)
+        new      = Signal(32)
+        status   = Signal(3)
+        rom_word = Signal(rom_shape)
+        high     = Signal()  # no image there
+        m.d.comb += [
+            lanes.eq(Cat(bit.replicate(8) for bit in request.byte_enable)),
+            high.eq(request.register[7:].any()),
+        ]
+        slot_value = Signal(32)
+        with m.Switch(rom_r.data.slot):
+            for slot in range(SLOTS - 1):
+                with m.Case(slot):
+                    m.d.comb += slot_value.eq(row_r.data[slot])
+        pf_value = Signal(32)
+        m.d.comb += pf_value.eq(Mux(function[0], pfs[1].value, pfs[0].value))
+        set_bits   = Signal(32)
+        clear_bits = Signal(32)
+        m.d.comb += [
+            set_bits.eq(request.data & lanes & rom_word.writable),
+            clear_bits.eq((lanes & rom_word.writable) | (request.data & lanes & rom_word.clear)),
+            new.eq((old & ~clear_bits) | set_bits),
+        ]
+        is_pm     = Signal()
+        is_device = Signal()
+        starts_flr = Signal()
+        m.d.comb += [
+            is_pm.eq(request.register == (spec.PM + 4) // 4),
+            is_device.eq(request.register == _DEVICE_DW),
+            starts_flr.eq(is_device & request.byte_enable[1] & request.data[_FLR]),
+        ]
+        for pf in pfs:
+            m.d.comb += [pf.register.eq(request.register), pf.data.eq(request.data),
+                         pf.mask.eq(lanes)]
+
+        is_window = Signal()  # virtio's `pci_cfg_data`
+        m.d.comb += is_window.eq((request.register == VIRTIO_PCI_DATA // 4) & ~family)
+        window_ok = window_of(m, row_r.data, request, self.accesses.p)
+        reply     = window_data(m, row_r.data, self.access_replies.p.data)
+        state     = state_of(m, row_r.data, kind)
+        alive     = Signal()
+        m.d.comb += [
+            self.accesses.p.function_id.eq(function),
+            alive.eq(~state.closed & ~state.absent),
+        ]
+
+        # The row as it begins anew.
+        fresh = Signal(row_shape)
+        with m.Switch(kind):
+            for number in range(spec.KINDS):
+                with m.Case(number):
+                    for slot in range(SLOTS):
+                        keep = images.keep[number][slot]
+                        m.d.comb += fresh[slot].eq(
+                            Mux(sticky | (slot == Slot.FLAGS), row_r.data[slot] & keep, 0)
+                            | (images.reset[number][slot]
+                               & ~Mux(sticky, C(keep, 32), C(0, 32))))
+
+        def send_completion(with_data):
+            return [
+                self.completions.valid.eq(1),
+                self.completions.p.transaction.eq(request.transaction),
+                self.completions.p.completer_id.eq(request.bdf),
+                self.completions.p.status.eq(status),
+                self.completions.p.length_dw.eq(with_data),
+                self.completions.p.byte_count.eq(4),
+                self.completions.p.lower_address.eq(0),
+                self.completions.p.data.eq(shown),
+            ]
+
+        def close(m):
+            """Close the function of this visit and its registers."""
+            m.d.comb += [
+                row_w.data[Slot.FLAGS].eq(flags | 1 << FLAG_CLOSED),
+                row_w.en[Slot.FLAGS].eq(1),
+            ]
+            for number, pf in enumerate(pfs):
+                with m.If(function == number):
+                    m.d.comb += pf.reset.eq(1)
+
+        # The link's end is a reset of all, said to the lifecycle when there is time for it.
+        link_r    = Signal()
+        went_down = Signal()
+        m.d.sync += link_r.eq(self.link_up)
+        with m.If(link_r & ~self.link_up):
+            m.d.sync += bus.eq(0)
+        for pf in pfs:
+            m.d.comb += pf.cold.eq(link_r & ~self.link_up)
+        with m.If(pfs[0].vfs_ended | pfs[1].vfs_ended):
+            # Only one is written at a time.
+            m.d.comb += [
+                self.resets.valid.eq(1), self.resets.p.scope.eq(RESET_VFS),
+                self.resets.p.function_id.eq(pfs[1].vfs_ended),
+            ]
+
+        with m.FSM():
+            with m.State("POWER-UP"):
+                m.d.comb += [
+                    row_w.data.eq(fresh),
+                    row_w.en.eq(-1),
+                    self.rows.valid.eq(1),
+                    self.rows.p.function_id.eq(function),
+                    self.rows.p.alive.eq(1),
+                    self.rows.p.memory.eq(kind[1]),
+                ]
+                for shared in own:
+                    m.d.sync += shared.max_read.eq(2)
+                m.d.sync += function.eq(function + 1)
+                with m.If(function == config.functions - 1):
+                    m.next = "IDLE"
+
+            with m.State("IDLE"):
+                m.d.sync += [error.eq(self.errors.payload), request.eq(self.requests.payload)]
+                with m.If(went_down):
+                    m.d.comb += [self.resets.valid.eq(1), self.resets.p.scope.eq(RESET_ALL)]
+                    m.d.sync += went_down.eq(0)
+                with m.Elif(self.closings.valid):
+                    m.d.sync += function.eq(self.closings.payload)
+                    m.next = "READ-CLOSE"
+                with m.Elif(self.openings.valid):
+                    m.d.sync += [function.eq(self.openings.p.function_id),
+                                 sticky.eq(self.openings.p.sticky)]
+                    m.next = "READ-OPEN"
+                with m.Elif(self.errors.valid):
+                    m.d.comb += self.errors.ready.eq(1)
+                    m.d.sync += function.eq(self.errors.p.function_id)
+                    m.next = "READ-ERROR"
+                with m.Elif(provider.visit):
+                    m.d.sync += function.eq(provider.function)
+                    m.next = "READ-PROVIDER"
+                with m.Elif(self.requests.valid):
+                    m.d.comb += self.requests.ready.eq(1)
+                    m.next = "RESOLVE"
+
+            for name in ("CLOSE", "OPEN", "ERROR", "PROVIDER"):
+                with m.State(f"READ-{name}"):
+                    m.next = name
+            with m.State("CLOSE"):
+                close(m)
+                m.next = "TELL-CLOSED"
+            with m.State("TELL-CLOSED"):
+                m.d.comb += [
+                    self.rows.valid.eq(1), self.rows.p.function_id.eq(function),
+                    self.closings.ready.eq(1),
+                ]
+                m.next = "IDLE"
+            with m.State("OPEN"):
+                m.d.comb += [row_w.data.eq(fresh), row_w.en.eq(-1), self.openings.ready.eq(1)]
+                m.next = "REREAD"
+
+            with m.State("ERROR"):
+                log_error(m, row_r.data, row_w, error)
+                m.next = "IDLE"
+
+            with m.State("PROVIDER"):
+                m.d.comb += [
+                    provider.done.eq(1),
+                    provider.state.eq(state),
+                ]
+                with m.If(provider.control_write):
+                    m.d.comb += [
+                        row_w.data[Slot.FLAGS].eq(
+                            Cat(flags[FLAG_CLOSED] | provider.ends, ~provider.control.present)),
+                        row_w.en[Slot.FLAGS].eq(1),
+                    ]
+                    with m.If(provider.ends & ~flags[FLAG_CLOSED]):
+                        m.d.comb += [
+                            self.resets.valid.eq(1),
+                            self.resets.p.function_id.eq(function),
+                            self.resets.p.scope.eq(RESET_FUNCTION),
+                        ]
+                m.next = "REREAD"
+
+            with m.State("RESOLVE"):
+                # [pcie-5.0: 2.2.6.2] the bus number is captured from each Type 0 write.
+                with m.If(request.write & ~request.type1):
+                    m.d.sync += bus.eq(request.bdf[8:])
+                m.d.sync += [function.eq(resolver.function_id), exists.eq(resolver.exists)]
+                m.next = "READ"
+            with m.State("READ"):
+                m.next = "SELECT"
+            with m.State("SELECT"):
+                pending_bit = Signal(32)
+                m.d.comb += pending_bit.eq(Mux(is_device & self.pending, 1 << 21, 0))
+                m.d.sync += [
+                    rom_word.eq(rom_r.data),
+                    old.eq(Mux(rom_r.data.in_row, slot_value, 0)),
+                    shown.eq(Mux(high, 0, rom_r.data.constant
+                                 | Mux(rom_r.data.in_row, slot_value, 0)
+                                 | Mux(rom_r.data.in_pf, pf_value, 0) | pending_bit)),
+                    status.eq(SC),
+                ]
+                m.next = "WRITE"
+                with m.If(is_window & ~high & window_ok & ~closed):
+                    m.next = "ACCESS"
+                with m.If(~exists | absent | (request.write & request.poisoned)):
+                    m.d.sync += status.eq(UR)
+                    m.next = "REFUSE"
+                with m.Elif(closed):
+                    m.d.sync += status.eq(CRS)
+                    m.next = "REFUSE"
+            with m.State("REFUSE"):
+                m.d.comb += send_completion(0)
+                with m.If(self.completions.ready):
+                    m.next = "IDLE"
+
+            with m.State("ACCESS"):
+                m.d.comb += self.accesses.valid.eq(1)
+                with m.If(self.accesses.ready):
+                    m.next = "ACCESS-END"
+            with m.State("ACCESS-END"):
+                with m.If(self.access_replies.valid):
+                    m.d.sync += shown.eq(reply)
+                    m.next = "COMPLETE"
+
+            with m.State("WRITE"):
+                m.next = "COMPLETE"
+                with m.If(request.write & ~high):
+                    with m.If(rom_word.in_row):
+                        with m.Switch(rom_word.slot):
+                            for slot in range(SLOTS - 1):
+                                with m.Case(slot):
+                                    m.d.comb += row_w.en[slot].eq(1)
+                        for slot in range(SLOTS - 1):
+                            m.d.comb += row_w.data[slot].eq(new)
+                        # [pcie-5.0: 7.5.2.2] an unsupported power state is discarded.
+                        with m.If(is_pm & (new[0] != new[1])):
+                            m.d.comb += row_w.en.eq(0)
+                        with m.If(starts_flr):
+                            close(m)
+                            m.d.comb += [
+                                self.resets.valid.eq(1),
+                                self.resets.p.function_id.eq(function),
+                                self.resets.p.scope.eq(Mux(kind[1], RESET_FUNCTION,
+                                                           RESET_FAMILY)),
+                            ]
+                    with m.If(rom_word.in_pf):
+                        for number, pf in enumerate(pfs):
+                            with m.If(function == number):
+                                m.d.comb += pf.write.eq(1)
+            with m.State("COMPLETE"):
+                m.d.comb += send_completion(~request.write)
+                with m.If(self.completions.ready):
+                    m.next = "IDLE"
+                    with m.If(request.write):
+                        m.next = "REREAD"
+
+            with m.State("REREAD"):
+                m.next = "TELL"
+            with m.State("TELL"):
+                m.d.comb += [
+                    self.rows.valid.eq(1),
+                    self.rows.p.function_id.eq(function),
+                    self.rows.p.alive.eq(alive),
+                    self.rows.p.bus_master.eq(state.bus_master & alive),
+                    self.rows.p.memory.eq(state.memory & alive),
+                    self.rows.p.msix_enable.eq(state.msix_enable),
+                    self.rows.p.msix_mask.eq(state.msix_mask),
+                ]
+                for number in range(2):
+                    with m.If(function == number):
+                        shared = own[number]
+                        device = row_r.data[Slot.DEVICE]
+                        m.d.sync += [
+                            shared.memory.eq(state.memory & alive),
+                            shared.max_read.eq(device[12:15]),
+                            shared.extended_tag.eq(device[8]),
+                            shared.timeout_disable.eq(row_r.data[Slot.DEVICE_2][4]),
+                        ]
+                        if number == 0:
+                            m.d.sync += shared.max_payload.eq(device[5:8])
+                m.next = "IDLE"
+
+        with m.If(link_r & ~self.link_up):
+            m.d.sync += went_down.eq(1)
+
+        return m
+
+    def _own_settings(self, m):
+        """What the rows of the two physical functions say to all."""
+        shape = data.StructLayout({"memory": 1, "max_read": 3, "max_payload": 3,
+                                   "extended_tag": 1, "timeout_disable": 1})
+        own = [Signal(shape, name=f"own{number}") for number in range(2)]
+        for number, row in enumerate(own):
+            m.d.comb += [self.settings.pf[number][name].eq(row[name])
+                         for name in ("memory", "max_read", "extended_tag", "timeout_disable")]
+        # [pcie-5.0: 7.5.3.4] in an ARI device function 0 decides for all.
+        m.d.comb += self.settings.max_payload.eq(own[0].max_payload)
+        return own
+
+    def _physical(self, m):
+        """The registers of the two physical functions, and what they show to all."""
+        config = self.config
+        pfs = []
+        for number, (vfs, first) in enumerate(((config.virtio_net_vfs, config.first_net_vf),
+                                               (config.nvme_vfs, config.first_nvme_vf))):
+            pf = PfRegisters(total_vfs=vfs, first_vf_offset=first - number, has_ari=number == 0,
+                             function_id_width=config.function_id_width)
+            m.submodules[f"pf{number}"] = pf
+            pfs.append(pf)
+            shared = self.settings.pf[number]
+            m.d.comb += [
+                pf.ari.eq(self.settings.ari),
+                *(shared[name].eq(getattr(pf, name))
+                  for name in ("bar0", "bar2", "vf_enable", "num_vfs", "vf_bar0", "vf_bar2")),
+                shared.vf_memory.eq(pf.vf_memory & ~self.walking[number]),
+                self.settings.aperture[number].eq(pf.aperture),
+            ]
+        m.d.comb += [
+            self.settings.ari.eq(pfs[0].ari_hierarchy),
+            pfs[0].vfs_locked.eq(pfs[1].vf_enable),
+        ]
+        return pfs
+
+    @staticmethod
+    def _rom_row(images, kind, dw):
+        slot, writable, clear = images.state[kind].get(dw, (0, 0, 0))
+        return {"constant": images.constants[kind][dw], "writable": writable, "clear": clear,
+                "slot": slot, "in_row": dw in images.state[kind],
+                "in_pf": kind < 2 and 4 * dw in PF_REGISTERS}

@@ -1,0 +1,112 @@
+"""MSI-X of the card: one bank per device, one way out."""
+
+# Ref: pcie-5.0, 6.1.4 (MSI-X Interrupts)
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.arbiter import Merge
+from ..rtl.ports import (
+    InterruptPort,
+    dma_write_beat,
+    lifecycle_drained,
+    lifecycle_stop,
+    mmio_reply,
+    mmio_request,
+)
+from . import spec_config as spec
+from .config_resolve import kind_of
+from .functions import function_row
+from .msix_bank import MsixBank
+
+__all__ = ["Msix"]
+
+
+class Msix(wiring.Component):
+    """Two banks, chosen by the kind of the function; their messages merged.
+
+    Timing
+    ------
+    As :class:`offloadcard.pcie.msix_bank.MsixBank`; an access to the bank of one device never
+    waits for the other's, but for those that came before it.
+
+    Parameters
+    ----------
+    config : CardConfig
+        The card.
+
+    Members
+    -------
+    net_interrupts, nvme_interrupts : ``In(InterruptPort(...))``
+        From the devices.
+    requests, replies
+        The guests' accesses to BAR 2, in the shapes of MMIO.
+    rows : ``In(stream.Signature(function_row(...), always_ready=True))``
+        News of the function table.
+    writes : ``Out(stream.Signature(dma_write_beat(...)))``
+        Messages.
+    stops : ``In(stream.Signature(lifecycle_stop(...), always_ready=True))``
+        Functions that end.
+    drained : ``Out(stream.Signature(lifecycle_drained(...)))``
+        Their vectors are as after power-up, and no message of theirs waits.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        ids  = {"function_id_width": config.function_id_width}
+        self.beat = beat = dma_write_beat(tag_width=config.dma_tag_width,
+                                          data_width=config.data_width, **ids)
+        super().__init__({
+            "net_interrupts":  In(InterruptPort(**ids)),
+            "nvme_interrupts": In(InterruptPort(**ids)),
+            "requests":        In(stream.Signature(mmio_request(**ids))),
+            "replies":         Out(stream.Signature(mmio_reply(), always_ready=True)),
+            "rows":            In(stream.Signature(function_row(**ids), always_ready=True)),
+            "writes":          Out(stream.Signature(beat)),
+            "stops":           In(stream.Signature(lifecycle_stop(**ids), always_ready=True)),
+            "drained":         Out(stream.Signature(lifecycle_drained(**ids))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config = self.config
+        m.submodules.merge = merge = Merge(self.beat, count=2)
+        m.submodules.ends  = ends  = Merge(self.drained.payload.shape(), count=2)
+        access_family = kind_of(m, config, self.requests.p.function_id)[0]
+        stop_family   = kind_of(m, config, self.stops.p.function_id)[0]
+        banks = []
+        for family, (name, vectors, port) in enumerate((
+                ("net", spec.virtio_vectors(queue_pairs=config.virtio_queue_pairs),
+                 self.net_interrupts),
+                ("nvme", spec.nvme_vectors(io_queues=config.nvme_io_queues),
+                 self.nvme_interrupts))):
+            bank = MsixBank(functions=config.functions, vectors=vectors,
+                            function_id_width=config.function_id_width,
+                            tag_width=config.dma_tag_width, data_width=config.data_width)
+            m.submodules[name] = bank
+            banks.append(bank)
+            mine = kind_of(m, config, self.rows.p.function_id)[0] == family
+            m.d.comb += [
+                bank.rows.payload.eq(self.rows.payload),
+                bank.rows.valid.eq(self.rows.valid & mine),
+                bank.requests.payload.eq(self.requests.payload),
+                bank.requests.valid.eq(self.requests.valid & (access_family == family)),
+                bank.stops.payload.eq(self.stops.payload),
+                bank.stops.valid.eq(self.stops.valid & (stop_family == family)),
+            ]
+            wiring.connect(m, wiring.flipped(port), bank.interrupts)
+            wiring.connect(m, bank.writes, merge.i[family])
+            wiring.connect(m, bank.drained, ends.i[family])
+        wiring.connect(m, merge.o, wiring.flipped(self.writes))
+        wiring.connect(m, ends.o, wiring.flipped(self.drained))
+        # One read is under way in the lane, so the answers never meet.
+        net, nvme = banks
+        m.d.comb += [
+            self.requests.ready.eq(Mux(access_family, nvme.requests.ready, net.requests.ready)),
+            self.replies.valid.eq(net.replies.valid | nvme.replies.valid),
+            self.replies.p.data.eq(net.replies.p.data | nvme.replies.p.data),
+        ]
+
+        return m

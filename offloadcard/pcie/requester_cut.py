@@ -1,0 +1,169 @@
+"""A DMA request of any place and length becomes TLPs that the link allows."""
+
+# Ref: pcie-5.0, 2.2.5 (First/Last DW Byte Enables Rules), 2.2.7 (Memory, I/O, and Configuration
+# Request Rules), 7.5.3.4 (Device Control Register)
+
+from amaranth import *
+from amaranth.hdl import Assert
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.buffer import Buffer
+
+__all__ = ["Cutter", "cut_request", "cut_piece"]
+
+
+def cut_request(user, *, length_max):
+    """``length`` octets at ``address``, in TLPs of at most ``128 << limit`` octets."""
+    return data.StructLayout({
+        "user":    user,
+        "address": 64,
+        "length":  range(length_max + 1),
+        "limit":   3,
+    })
+
+
+def cut_piece(user, *, length_max):
+    """One TLP of a request.
+
+    ``octets`` begin at ``address`` and at octet ``offset`` of the request; ``length_dw`` and the
+    byte enables are those of the header.
+    """
+    return data.StructLayout({
+        "user":      user,
+        "address":   64,
+        "octets":    range(length_max + 1),
+        "offset":    range(length_max),
+        "length_dw": 11,
+        "first_be":  4,
+        "last_be":   4,
+        "first":     1,
+        "last":      1,
+    })
+
+
+class Cutter(wiring.Component):
+    """Cut requests so that no TLP crosses 4 KiB or is longer than the limit.
+
+    Pieces are as few as can be: each but the last of a page has the full length, from the DW where
+    it begins.
+
+    Timing
+    ------
+    Latency 2 cycles; one piece per cycle, without a gap between requests.
+
+    Parameters
+    ----------
+    user : shape-castable
+        What rides along with a request, to all of its pieces.
+    length_max : int
+        Greatest length of a request; up to 4096.
+
+    Members
+    -------
+    i : ``In(stream.Signature(cut_request(...)))``
+        Requests. ``limit`` encodes as Max_Payload_Size; 5 is the greatest.
+    o : ``Out(stream.Signature(cut_piece(...)))``
+        Pieces in order of their addresses.
+    """
+
+    def __init__(self, user, *, length_max):
+        if not 1 <= length_max <= 4096:
+            raise ValueError(f"`length_max` must be 1 to 4096, not {length_max!r}")
+        self.user = user
+        self.length_max = length_max
+        super().__init__({
+            "i": In(stream.Signature(cut_request(user, length_max=length_max))),
+            "o": Out(stream.Signature(cut_piece(user, length_max=length_max))),
+        })
+
+    page_octets = 4096  # a request never crosses this [pcie-5.0: 2.2.7]
+
+    def elaborate(self, platform):
+        m = Module()
+
+        m.submodules.out = out = Buffer(cut_piece(self.user, length_max=self.length_max))
+        wiring.connect(m, out.o, wiring.flipped(self.o))
+
+        busy      = Signal()
+        user      = Signal(self.user)
+        page      = Signal(52)
+        page_next = Signal(52)
+        low       = Signal(12)
+        in_page   = Signal(range(self.length_max + 1))  # octets left in this page
+        after     = Signal(range(self.length_max + 1))  # octets left in the next one
+        offset    = Signal(range(self.length_max))
+        first     = Signal()
+        full      = Signal(13)  # octets of a piece that begins on a DW
+        room      = Signal(13)  # octets that fit this piece
+
+        octets = Signal(range(self.length_max + 1))
+        end    = Signal(range(self.length_max + 4))  # octets from the DW where the piece begins
+        single = Signal()
+        closes = Signal()  # nothing is left of this page
+        last   = Signal()
+        first_be, last_be = Signal(4), Signal(4)
+        m.d.comb += [
+            octets.eq(Mux(in_page < room, in_page, room)),
+            closes.eq(in_page <= room),
+            last.eq(closes & (after == 0)),
+            end.eq(octets + low[:2]),
+            single.eq(end <= 4),
+            first_be.eq((0b1111 << low[:2])[:4]),
+        ]
+        with m.Switch(end[:2]):
+            for octet in range(4):
+                with m.Case(octet):
+                    m.d.comb += last_be.eq(0b1111 if octet == 0 else (1 << octet) - 1)
+        piece = out.i.p
+        m.d.comb += [
+            out.i.valid.eq(busy),
+            piece.user.eq(user),
+            piece.address.eq(Cat(low, page)),
+            piece.octets.eq(octets),
+            piece.offset.eq(offset),
+            piece.length_dw.eq((end + 3)[2:]),
+            # A single DW has its enables in the first field [pcie-5.0: 2.2.5].
+            piece.first_be.eq(Mux(single, first_be & last_be, first_be)),
+            piece.last_be.eq(Mux(single, 0, last_be)),
+            piece.first.eq(first),
+            piece.last.eq(last),
+            self.i.ready.eq(~busy | (out.i.ready & last)),
+        ]
+
+        with m.If(busy & out.i.ready):
+            m.d.sync += [
+                busy.eq(~last),
+                first.eq(0),
+                offset.eq(offset + octets),
+                room.eq(full),
+                low.eq(low + octets),
+                in_page.eq(in_page - octets),
+            ]
+            with m.If(closes):
+                m.d.sync += [page.eq(page_next), low.eq(0), in_page.eq(after), after.eq(0)]
+
+        request   = self.i.p
+        page_room = Signal(13)
+        size      = Signal(13)
+        m.d.comb += [
+            page_room.eq(self.page_octets - request.address[:12]),
+            size.eq(128 << Mux(request.limit > 5, 5, request.limit)),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                busy.eq(1),
+                user.eq(request.user),
+                page.eq(request.address[12:]),
+                page_next.eq(request.address[12:] + 1),
+                low.eq(request.address[:12]),
+                in_page.eq(Mux(request.length < page_room, request.length, page_room)),
+                after.eq(Mux(request.length < page_room, 0, request.length - page_room)),
+                offset.eq(0),
+                first.eq(1),
+                full.eq(size),
+                room.eq(size - request.address[:2]),
+            ]
+            m.d.sync += Assert(request.length != 0)
+
+        return m

@@ -1,0 +1,198 @@
+"""DMA writes of both devices, and interrupts, in one posted order."""
+
+# Ref: pcie-5.0, 2.2.7 (Memory, I/O, and Configuration Request Rules), 2.4.1 (Transaction Ordering
+# Rules)
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.arbiter import Merge
+from ..rtl.buffer import Buffer, Queue
+from ..rtl.ports import WRITE_MAX, DmaWritePort, attributes, dma_write_beat
+from .credits import CreditGate
+from .functions import function_row, routing_id, settings
+from .header import memory_request
+from .order import COUNT_WIDTH, LinkGuard
+from .requester_cut import Cutter
+from .requester_gate import Gate
+from .spec import credit, tlp_beat
+from .writer_funnel import Funnel, funnel_tlp, posted_beat
+
+__all__ = ["Writer"]
+
+LINES = 32  # of the data path that wait between the ports and their TLPs
+
+
+class Writer(wiring.Component):
+    """Accept or refuse writes whole, cut them, and send them in the order of acceptance.
+
+    A write is accepted if its function is alive and bus master when its first beat arrives; from
+    then on it will leave. Its answer comes with its last beat.
+
+    Timing
+    ------
+    First beat in → first beat out 11 cycles. One beat per cycle; a write that begins off a DW takes
+    one beat more only where its octets need it.
+
+    Parameters
+    ----------
+    config : CardConfig
+        The card.
+
+    Members
+    -------
+    ports : ``In(DmaWritePort(...)).array(2)``
+        The devices.
+    interrupts : ``In(stream.Signature(dma_write_beat(...)))``
+        MSI-X messages; they get no answer.
+    writes : ``Out(stream.Signature(tlp_beat(...)))``
+        MWr TLPs.
+    accepted, departed : ``Out(COUNT_WIDTH)``
+        Writes accepted, and writes that have left, since power-up; modulo.
+    begun, ended : ``Out(stream.Signature(function_id_width, always_ready=True))``
+        The function of a write that is being accepted; of one that has left.
+    refused : ``Out(1)``
+        A write was refused, for one cycle.
+    rows, settings : ``In``
+        The function table, as of :class:`offloadcard.pcie.front.Front`.
+    headers, payload : ``In(credit(...))``
+        CREDIT_LIMIT of posted headers and data.
+    link_up : ``In(1)``
+        Low discards what is accepted.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.ids    = {"function_id_width": config.function_id_width}
+        self.widths = {**self.ids, "tag_width": config.dma_tag_width,
+                       "data_width": config.data_width}
+        event = stream.Signature(config.function_id_width, always_ready=True)
+        super().__init__({
+            "ports":      In(DmaWritePort(**self.widths)).array(2),
+            "interrupts": In(stream.Signature(dma_write_beat(**self.widths))),
+            "writes":     Out(stream.Signature(tlp_beat(data_width=config.data_width))),
+            "accepted":   Out(COUNT_WIDTH),
+            "departed":   Out(COUNT_WIDTH),
+            "begun":      Out(event),
+            "ended":      Out(event),
+            "refused":    Out(1),
+            "rows":       In(stream.Signature(function_row(**self.ids), always_ready=True)),
+            "settings":   In(settings(**self.ids)),
+            "headers":    In(credit(width=8)),
+            "payload":    In(credit(width=12)),
+            "link_up":    In(1),
+        })
+
+    obeys_gate = True  # a mutant does not
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config = self.config
+        beat   = dma_write_beat(**self.widths)
+        user   = data.StructLayout({"function_id": config.function_id_width,
+                                    "attributes": attributes()})
+        m.submodules.merge   = merge   = Merge(beat, count=3)
+        m.submodules.gate    = gate    = Gate(**self.ids)
+        m.submodules.cutter  = cutter  = Cutter(user, length_max=WRITE_MAX)
+        m.submodules.lines   = lines   = Queue(config.data_width, depth=LINES)
+        m.submodules.credits = credits = CreditGate(data_max=WRITE_MAX // 16)
+        m.submodules.funnel  = funnel  = Funnel(data_width=config.data_width,
+                                                octets_max=WRITE_MAX, **self.ids)
+        wiring.connect(m, wiring.flipped(self.rows), gate.rows)
+        for number, source in enumerate([*(port.beats for port in self.ports), self.interrupts]):
+            m.submodules[f"entry_{number}"] = entry = Buffer(beat)
+            wiring.connect(m, wiring.flipped(source), entry.i)
+            wiring.connect(m, entry.o, merge.i[number])
+
+        # The first beat of a write decides on it.
+        full, now, source = Signal(), Signal(beat), Signal(2)
+        coming, moves     = Signal(config.function_id_width), Signal()
+        verdict, held, ok = Signal(), Signal(), Signal()
+        m.d.comb += [
+            merge.o.ready.eq(~full | moves),
+            coming.eq(Mux(merge.o.ready, merge.o.p.function_id, now.function_id)),
+            gate.function_id.eq(coming),
+            verdict.eq(gate.open & self.link_up),
+            ok.eq(Mux(now.first, verdict, held)),
+        ]
+        if not self.obeys_gate:
+            m.d.comb += verdict.eq(1)
+        with m.If(merge.o.ready):
+            m.d.sync += [full.eq(merge.o.valid), now.eq(merge.o.payload), source.eq(merge.index)]
+
+        request = cutter.i.p
+        m.d.comb += [
+            cutter.i.valid.eq(full & now.first & ok & lines.i.ready),
+            request.address.eq(now.address),
+            request.length.eq(now.length),
+            request.limit.eq(self.settings.max_payload),
+            request.user.function_id.eq(now.function_id),
+            request.user.attributes.eq(now.attributes),
+            lines.i.payload.eq(now.data.as_value()),
+            lines.i.valid.eq(full & ok & (cutter.i.ready | ~now.first)),
+            moves.eq(full & (~ok | (lines.i.ready & (cutter.i.ready | ~now.first)))),
+            self.begun.valid.eq(moves & ok & now.first),
+            self.begun.payload.eq(now.function_id),
+        ]
+        m.d.sync += self.refused.eq(moves & ~ok & now.last)
+        with m.If(moves):
+            m.d.sync += held.eq(ok)
+            with m.If(now.last & ok):
+                m.d.sync += self.accepted.eq(self.accepted + 1)
+        for number, port in enumerate(self.ports):
+            m.d.sync += [
+                port.answers.valid.eq(moves & now.last & (source == number)),
+                port.answers.p.function_id.eq(now.function_id),
+                port.answers.p.tag.eq(now.tag),
+                port.answers.p.error.eq(~ok),
+            ]
+
+        # TLPs wait for credits, then for their octets.
+        piece = cutter.o.p
+        shape = funnel_tlp(octets_max=WRITE_MAX, **self.ids)
+        m.submodules.ready = ready = Buffer(shape)
+        enough = Signal()
+        need   = Signal(range(WRITE_MAX // 16 + 1))
+        m.d.comb += [
+            need.eq((piece.length_dw + 3) >> 2),
+            credits.headers.eq(self.headers),
+            credits.payload.eq(self.payload),
+            credits.data.eq(need),
+            credits.reset.eq(~self.link_up),
+            enough.eq(credits.enough | ~self.link_up),
+            ready.i.valid.eq(cutter.o.valid & enough),
+            cutter.o.ready.eq(ready.i.ready & enough),
+            credits.taken.eq(ready.i.valid & ready.i.ready),
+            ready.i.p.header.eq(memory_request(
+                m, write=True, address=piece.address, length_dw=piece.length_dw,
+                first_be=piece.first_be, last_be=piece.last_be, tag=0,
+                requester_id=routing_id(m, self.settings, piece.user.function_id),
+                attributes=piece.user.attributes)),
+            ready.i.p.function_id.eq(piece.user.function_id),
+            ready.i.p.span.eq(piece.octets + piece.address[:2]),
+            ready.i.p.begin.eq(piece.offset - piece.address[:2]),
+            ready.i.p.final.eq(piece.last),
+        ]
+        wiring.connect(m, ready.o, funnel.tlps)
+        wiring.connect(m, lines.o, funnel.lines)
+
+        m.submodules.guard = guard = LinkGuard(posted_beat(data_width=config.data_width,
+                                                           **self.ids))
+        wiring.connect(m, funnel.o, guard.i)
+        leaves = Signal()
+        m.d.comb += [
+            guard.last.eq(guard.i.p.tlp.last),
+            guard.link_up.eq(self.link_up),
+            self.writes.payload.eq(guard.o.p.tlp),
+            self.writes.valid.eq(guard.o.valid),
+            guard.o.ready.eq(self.writes.ready),
+            leaves.eq(guard.i.valid & guard.i.ready & guard.i.p.tlp.last & guard.i.p.final),
+            self.ended.valid.eq(leaves),
+            self.ended.payload.eq(guard.i.p.function_id),
+        ]
+        with m.If(leaves):
+            m.d.sync += self.departed.eq(self.departed + 1)
+
+        return m

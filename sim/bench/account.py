@@ -1,0 +1,56 @@
+"""The ledger of a run by purpose, against a closed form that knows nothing of how it was counted.
+
+The compiled ledger adds octets TLP by TLP. Here the sum is made anew from numbers of TLPs and the
+standard's header sizes, and from what the operations must move; the difference must be zero.
+"""
+
+from .bound import DLLP, FRAMING, HEADER_4DW, HEADER_CPL
+
+__all__ = ["traffic_of", "closed_form", "batches_of"]
+
+_LINK_ONLY = ("ack", "update_fc")
+
+
+def traffic_of(world):
+    """``{purpose: {...}}``: numbers of TLPs, payload and octets of both directions."""
+    names, table = world.purpose_names, {}
+    for entry in world.ledger():
+        row = table.setdefault(names[entry["purpose"]], {
+            "reads": 0, "writes": 0, "completions": 0, "dllps": 0, "four_dw": 0,
+            "payload_up": 0, "payload_down": 0, "up": 0, "down": 0})
+        way = "up" if entry["direction"] == 0 else "down"
+        fmt_type, packets = int(entry["fmt_type"]), int(entry["packets"])
+        row[way] += int(entry["octets"])
+        row[f"payload_{way}"] += int(entry["payload"])
+        if names[entry["purpose"]] in _LINK_ONLY:
+            row["dllps"] += packets
+        elif fmt_type & 0x1F == 0x0A:
+            row["completions"] += packets
+        else:
+            row["writes" if fmt_type & 0x40 else "reads"] += packets
+            row["four_dw"] += packets if fmt_type & 0x20 else 0
+    return table
+
+
+def closed_form(traffic, totals):
+    """``{"octets", "residue"}``: both ways together, from numbers of packets alone.
+
+    ``totals`` is what the lanes counted: (up, down).
+    """
+    octets = 0
+    for row in traffic.values():
+        requests = row["reads"] + row["writes"]
+        octets += DLLP * row["dllps"]
+        octets += requests * (FRAMING + HEADER_4DW) - 4 * (requests - row["four_dw"])
+        octets += row["completions"] * (FRAMING + HEADER_CPL)
+        octets += row["payload_up"] + row["payload_down"]
+    return {"octets": octets, "residue": sum(totals) - octets}
+
+
+def batches_of(traffic, operations):
+    """How many operations each ring access served: the arguments of the run's own bound."""
+    kinds = {"avail": ("avail", "reads"), "desc": ("desc", "reads"), "used": ("used", "writes"),
+             "sqe": ("sq", "reads"), "cqe": ("cq", "writes"), "msi": ("msix", "writes")}
+    return {name: operations / traffic[purpose][kind]
+            for name, (purpose, kind) in kinds.items()
+            if traffic.get(purpose, {}).get(kind)}

@@ -1,0 +1,126 @@
+#include "monitor.hpp"
+
+#include <cstdarg>
+#include <cstdio>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "events.hpp"
+#include "settings.hpp"
+
+namespace monitor {
+
+std::vector<std::string> violations;
+
+static std::unordered_set<uint32_t> tags;  // requester id << 8 | tag
+static std::unordered_map<unsigned, unsigned> in_flight;
+static std::unordered_map<unsigned, bool> masters;
+static unsigned capability;  // offset of the PCI Express capability, the same in all functions
+constexpr size_t KEPT = 1000;  // more than that helps nobody
+
+void reset() {
+    violations.clear();
+    tags.clear();
+    in_flight.clear();
+    masters.clear();
+}
+
+void violation(const char *format, ...) {
+    char text[400];
+    int head = snprintf(text, sizeof text, "%.3f ns: ", events::now_ps / 1000.0);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text + head, sizeof text - head, format, arguments);
+    va_end(arguments);
+    events::record(events::VIOLATION, violations.size(), 0, 0);
+    if (violations.size() < KEPT) violations.emplace_back(text);
+}
+
+void set_capability(unsigned offset) { capability = offset; }
+
+void link_down() {
+    masters.clear();
+    tags.clear();
+    in_flight.clear();
+}
+
+void configured(unsigned bdf, unsigned offset, unsigned size, uint32_t value) {
+    // [pcie-5.0: 7.5.1.1.3] Command: bit 2, Bus Master Enable.
+    if (offset == 4) masters[bdf] = value >> 2 & 1;
+    // [pcie-5.0: 7.5.3.4] Device Control: function 0's sizes hold for the device.
+    if (capability && offset == capability + 8 && size >= 2) {
+        if (value >> 15 & 1) masters[bdf] = false;  // FLR
+        if ((bdf & 0xff) == 0) settings::chosen.mps = 128 << (value >> 5 & 7);
+        if ((bdf & 0xff) <= 1) {  // VFs follow their PF
+            settings::chosen.mrrs = 128 << (value >> 12 & 7);
+            settings::chosen.extended_tags = value >> 8 & 1;
+        }
+    }
+}
+
+// Enabled octets must be one run from the first to the last.
+static bool contiguous(const tlp::Tlp &t) {
+    unsigned first = t.first_be(), last = t.last_be();
+    if (t.length_dw() == 1) {
+        unsigned run = first ? first >> __builtin_ctz(first) : 0;
+        return last == 0 && (run & (run + 1)) == 0;
+    }
+    bool to_the_top = first == 15 || first == 14 || first == 12 || first == 8;
+    bool from_bottom = last == 15 || last == 7 || last == 3 || last == 1;
+    return to_the_top && from_bottom;
+}
+
+static void check_memory(const tlp::Tlp &t) {
+    const char *name = t.is_memory_read() ? "MRd" : "MWr";
+    unsigned requester = t.requester(), octets = 4 * t.length_dw();
+    uint64_t address = t.address();
+    // [pcie-5.0: 2.2.7] and [pcie-5.0: 2.2.5]
+    if (!contiguous(t))
+        violation("%s of %04x: byte enables %x %x over %u DW", name, requester, t.first_be(),
+                  t.last_be(), t.length_dw());
+    if ((address & 0xfff) + octets > 4096)
+        violation("%s of %04x crosses 4 KiB: %llx + %u", name, requester,
+                  (unsigned long long)address, octets);
+    if (t.four_dw() && address >> 32 == 0)
+        violation("%s of %04x: 4 DW header for an address below 4 GiB", name, requester);
+    if (t.is_memory_write() && octets > settings::chosen.mps)
+        violation("MWr of %04x: %u octets exceed MPS", requester, octets);
+    if (t.is_memory_read() && octets > settings::chosen.mrrs)
+        violation("MRd of %04x: %u octets exceed MRRS", requester, octets);
+    if (t.is_memory_read() && t.tag() >= 32 && !settings::chosen.extended_tags)
+        violation("MRd of %04x: tag %u while Extended Tag is off", requester, t.tag());
+    if (t.is_memory_read() && tags.count(requester << 8 | t.tag()))
+        violation("MRd of %04x: tag %u is in flight", requester, t.tag());
+    auto master = masters.find(requester);
+    if (master == masters.end() || !master->second)
+        violation("%s of %04x at %llx while it is not bus master", name, requester,
+                  (unsigned long long)address);
+}
+
+void check(const tlp::Tlp &t) {
+    if (t.nullified) violation("the card sent a nullified TLP");
+    if (t.poisoned()) violation("the card sent a poisoned TLP");
+    if (t.dw[0] >> 15 & 1) violation("the card sent a TLP with digest");
+    if (t.dw[0] >> 20 & 7) violation("traffic class %u without a channel", t.dw[0] >> 20 & 7);
+    if (t.has_data() && t.data.size() != 4 * t.length_dw())
+        violation("TLP of %u DW has %zu octets", t.length_dw(), t.data.size());
+    if (t.is_memory_read() || t.is_memory_write()) check_memory(t);
+    else if (!t.is_completion()) violation("TLP of unknown kind %02x", t.fmt_type());
+}
+
+void read_sent(const tlp::Tlp &t) {
+    if (tags.insert(t.requester() << 8 | t.tag()).second) in_flight[t.requester()]++;
+}
+
+void read_ended(unsigned requester, unsigned tag) {
+    if (tags.erase(requester << 8 | tag)) in_flight[requester]--;
+}
+
+uint64_t reads_in_flight() { return tags.size(); }
+
+uint64_t reads_in_flight_of(unsigned requester) {
+    auto found = in_flight.find(requester);
+    return found == in_flight.end() ? 0 : found->second;
+}
+
+}  // namespace monitor

@@ -1,0 +1,135 @@
+"""The benchmark's arithmetic: bounds against published figures, slopes, records, plots."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from offloadcard.config import MODEL
+from sim.bench import command
+from sim.bench.bound import Batches, bound_of, pieces, read_octets, write_octets
+from sim.bench.catalog import CATALOG
+from sim.bench.frames import checksum, udp_frame
+from sim.bench.net import flow_of
+from sim.bench.plot import plot
+from sim.bench.run import record_of
+from sim.bench.slope import percentiles, slope_ns, spread
+from sim.link.config import LINKS, LinkConfig
+
+LINK = LINKS["gen3x16"]
+
+
+def test_octets_of_one_frame_one_by_one():
+    # peers' count for a split ring, one packet at a time: 184 up, 204 down (TX), without padding.
+    data = read_octets(0, 72, LINK)
+    assert data == (24, 20 + 72)
+    assert write_octets(0, 2, LINK) == 24 + 4
+    assert write_octets(0, 512, LINK) == 2 * (24 + 256)
+
+
+def test_pieces_follow_the_policy():
+    assert pieces(0, 512, LINK) == [256, 256]
+    assert pieces(2, 72, LINK) == [76]
+    assert pieces(0x20, 128, replace(LINK, completions="64")) == [32, 64, 32]
+    assert pieces(0x20, 256, replace(LINK, completions="128")) == [96, 128, 32]
+
+
+@pytest.mark.parametrize("name, up, down", [
+    ("net-tx-64", 41.5, 115.8), ("net-rx-64", 113.5, 23.8)])
+def test_octets_in_batches_are_near_the_published(name, up, down):
+    # Published without the 4 octets of a buffer at 2 mod 4, and with one index read more a batch.
+    bound = bound_of(CATALOG[name], MODEL, LINK)
+    assert abs(bound.up - up) < 4 and abs(bound.down - down) < 4
+
+
+def test_bounds_are_those_of_the_plan():
+    assert bound_of(CATALOG["net-tx-64"], MODEL, LINK).limits["tx stream"] == pytest.approx(
+        108, abs=1)
+    assert bound_of(CATALOG["gft-64"], MODEL, LINK).value == pytest.approx(148.8, abs=0.1)
+    vxlan = bound_of(CATALOG["gft-64-vxlan"], MODEL, LINK)
+    assert (vxlan.by, round(vxlan.value, 1)) == ("line out", 93.3)
+    read = bound_of(CATALOG["nvme-read-4k"], MODEL, LINK)
+    assert read.by == "link up" and 3.1 < read.value < 3.6  # 3.15 at the nominal bandwidth
+    assert bound_of(CATALOG["net-tx-1514"], MODEL, LINK).by == "line"
+
+
+def test_fewer_octets_need_no_worse_batches():
+    good = bound_of(CATALOG["net-tx-64"], MODEL, LINK)
+    bad = bound_of(CATALOG["net-tx-64"], MODEL, LINK, Batches(avail=1, desc=1, used=1))
+    assert bad.up > 2 * good.up and bad.value < good.value
+
+
+def test_the_raw_rate_is_never_exceeded():
+    for name in ("gen3x16", "gen4x8"):
+        link = LINKS[name]
+        assert link.octets_per_ns * 8 == pytest.approx(126.03, abs=0.01)
+
+
+def test_slope():
+    times = [100 + 8 * n for n in range(1000)]
+    assert slope_ns(times[::-1]) == pytest.approx(8)
+    assert slope_ns(spread([0, 80, 160, 240], [10] * 4)) == pytest.approx(8, rel=0.3)
+    assert percentiles([1, 2, 3])["p50"] == 2 and percentiles([])["p99"] is None
+    with pytest.raises(ValueError, match="3 events"):
+        slope_ns([1, 2])
+
+
+def test_frames_are_right():
+    frame = udp_frame(flow_of(3), 60)
+    assert len(frame) == 60 and checksum(frame[14:34]) == 0
+    with pytest.raises(ValueError, match="60 or more"):
+        udp_frame(flow_of(3), 59)
+
+
+def test_scapy_agrees():
+    from scapy.layers.inet import IP, UDP
+    from scapy.layers.l2 import Ether
+    packet = Ether(udp_frame(flow_of(3), 114))
+    assert packet[IP].src == "10.0.3.2" and packet[UDP].sport == 0x4003
+    assert packet[UDP].len == 114 - 34 and packet[IP].chksum == IP(bytes(packet[IP])).chksum
+
+
+RAW = {"operations": 1000, "slope_ns": 10.0, "latency_ns": {"p50": 1.0, "p99": 2.0},
+       "octets_up": 40_000, "octets_down": 116_000, "cycles": 5000, "cpu_s": 0.5, "wall_s": 0.6,
+       "residue": (0, 0), "traffic": {
+           "payload": {"reads": 1000, "writes": 0, "completions": 1000, "dllps": 0,
+                       "four_dw": 1000, "payload_up": 0, "payload_down": 76_000, "up": 24_000,
+                       "down": 96_000},
+           "used": {"reads": 0, "writes": 125, "completions": 0, "dllps": 0, "four_dw": 125,
+                    "payload_up": 8_000, "payload_down": 0, "up": 11_000, "down": 0},
+           "ack": {"reads": 0, "writes": 0, "completions": 0, "dllps": 3_125, "four_dw": 0,
+                   "payload_up": 0, "payload_down": 0, "up": 5_000, "down": 20_000}}}
+
+
+def test_a_record_says_what_it_measured(tmp_path):
+    record = record_of(CATALOG["net-tx-64"], MODEL, LINK, "gen3x16", RAW)
+    assert record["metrics"]["mpps"] == 100 and record["metrics"]["cycles_per_op"] == 2.5
+    assert record["metrics"]["gbps"] == pytest.approx(48)
+    assert record["metrics"]["pcie_bytes_down"] == 116
+    assert record["sim"]["cycles_per_s"] == 10_000
+    assert 0.8 < record["efficiency"] < 1
+    assert record["ledger"]["closed_form"] == {"octets": 156_000, "residue": 0}
+    assert record["ledger"]["batches"] == {"used": 8}
+    path = tmp_path / "records.json"
+    path.write_text(json.dumps([record]))
+    written = plot([path], tmp_path / "plots")
+    assert {p.name for p in written} == {"mpps.png", "mpps.svg", "mpps-octets.png",
+                                         "mpps-octets.svg"}
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(ValueError, match="broken.json"):
+        plot([tmp_path / "broken.json"], tmp_path)
+
+
+def test_what_cannot_be_asked_is_said_in_one_line():
+    for arguments, word in (({"scenarios": ["nothing"]}, "scenario"), ({"preset": "x"}, "preset"),
+                            ({"link": "x"}, "link"), ({"packets": 3}, "packets"),
+                            ({"host_latency_ns": -1}, "host_latency_ns")):
+        with pytest.raises(ValueError, match=word):
+            command.run(**arguments)
+
+
+@pytest.mark.parametrize("field, value", [
+    ("generation", 2), ("width", 3), ("completions", "all"), ("dllp", "none"), ("rcb", 32)])
+def test_a_link_checks_itself(field, value):
+    with pytest.raises(ValueError, match=f"`{field}`"):
+        LinkConfig(**{field: value})
