@@ -69,26 +69,32 @@ class Netlist:
                 total["ultra_ram"] += weight
         return dict(total)
 
-    def levels(self):
-        """The longest path in levels of logic; ``ValueError`` if the logic has a loop."""
-        drivers, users, pending = {}, defaultdict(list), {}
+    def longest_path(self):
+        """``(levels, from, to)``: nets that enter the longest path, and what it ends at.
+
+        ``ValueError`` if the logic has a loop.
+        """
+        drivers, users, pending, ends = {}, defaultdict(list), {}, defaultdict(list)
         nodes = []
         for cell_type, ports in self.cells:
             kind, _ = self.kind(cell_type)
             if kind not in ("lut", "wire", "memory"):
+                for port, net in ports.items():
+                    if not _OUTPUTS.match(port):
+                        ends[net].append(f"{cell_type} {ports.get('Q', '')} {port}")
                 continue
             node = len(nodes)
             outputs = [net for port, net in ports.items() if _OUTPUTS.match(port)]
             inputs  = {net for port, net in ports.items() if not _OUTPUTS.match(port)}
-            nodes.append((0 if kind == "wire" else 1, inputs))
+            nodes.append((0 if kind == "wire" else 1, inputs, outputs))
             for net in outputs:
                 drivers[net] = node
-        for node, (_, inputs) in enumerate(nodes):
+        for node, (_, inputs, _) in enumerate(nodes):
             sources = {drivers[net] for net in inputs if net in drivers}
             pending[node] = len(sources)
             for source in sources:
                 users[source].append(node)
-        depth = [0] * len(nodes)
+        depth, before = [0] * len(nodes), [None] * len(nodes)
         ready = [node for node in pending if not pending[node]]
         done  = 0
         while ready:
@@ -96,14 +102,21 @@ class Netlist:
             done += 1
             depth[node] += nodes[node][0]
             for user in users[node]:
-                depth[user] = max(depth[user], depth[node])
+                if depth[node] > depth[user] or before[user] is None:
+                    depth[user], before[user] = depth[node], node
                 pending[user] -= 1
                 if not pending[user]:
                     ready.append(user)
         if done != len(nodes):
             raise ValueError(f"the netlist must have no loops of logic, "
                              f"not {len(nodes) - done} cells in some")
-        return max(depth, default=0)
+        if not nodes:
+            return 0, [], []
+        node = max(range(len(nodes)), key=depth.__getitem__)
+        levels, last = depth[node], nodes[node][2]
+        while before[node] is not None:
+            node = before[node]
+        return levels, sorted(nodes[node][1]), [end for net in last for end in ends[net][:1]]
 
 
 def read_blif(lines, family):

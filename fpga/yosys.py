@@ -11,7 +11,7 @@ __all__ = ["ToolError", "tool", "run_tool", "synthesise", "route"]
 # Synthesis of each family, and of which presets.
 _SYNTH = {
     "ecp5": "synth_ecp5 -top {top} -noabc9",
-    "xcup": "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf -uram",
+    "xcup": "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf -flatten",
 }
 
 

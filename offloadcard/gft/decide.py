@@ -6,9 +6,16 @@ from amaranth.lib.wiring import In, Out
 
 from .flow_table import flow_result
 from .records import EXIT_GUESTS, EXIT_WIRE, side_band
-from .spec import (LAYER_SETS, PROTOCOL_TCP, PROTOCOL_UDP, DestinationKind, GenerationWrite, L3Type,
-                   Reason, Verdict)
-
+from .spec import (
+    LAYER_SETS,
+    PROTOCOL_TCP,
+    PROTOCOL_UDP,
+    DestinationKind,
+    GenerationWrite,
+    L3Type,
+    Reason,
+    Verdict,
+)
 from .ufid import found
 
 __all__ = ["Want", "looked_up", "wanted", "KIND_DROP", "KIND_FORWARD", "KIND_EXCEPTION", "LATENCY"]

@@ -17,7 +17,6 @@ def leaving_beat(*, data_width, function_id_width):
         "function_id": function_id_width,
         "length":      14,
         "port":        2,
-        "hash":        32,
         "first":       1,
         "last":        1,
     })
@@ -115,7 +114,7 @@ class Egress(wiring.Component):
         with m.If(gives):
             m.d.sync += [
                 o.data.eq(moved), o.exit.eq(job.exit), o.function_id.eq(job.function_id),
-                o.length.eq(job.length), o.port.eq(job.port), o.hash.eq(job.hash),
+                o.length.eq(job.length), o.port.eq(job.port),
                 o.first.eq(number == 0), o.last.eq(last),
             ]
         m.d.comb += [self.jobs.ready.eq(gives & last), self.done.eq(gives & last)]

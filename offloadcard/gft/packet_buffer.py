@@ -65,8 +65,8 @@ class PacketBuffer(wiring.Component):
 
     Timing
     ------
-    One beat in and one out per cycle, also if every packet is one beat. A beat read leaves, rotated,
-    3 cycles after its job was offered. Cells that a job does not read cost 2 cycles each.
+    One beat in and one out per cycle, also if every packet is one beat. A beat read leaves,
+    rotated, 3 cycles after its job was offered. Cells not read cost 2 cycles each.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class PacketBuffer(wiring.Component):
     o : ``Out(stream.Signature(data_width))``
         The beats read.
     dropped : ``Out(1)``
-        A job with ``take`` 0 has ended.
+        A job that ``drops`` has ended.
     """
 
     def __init__(self, *, data_width, cells):
@@ -192,7 +192,7 @@ class PacketBuffer(wiring.Component):
             pool.back.valid.eq(step & leaves_cell),
             pool.back.payload.eq(cell),
             self.jobs.ready.eq(step & ends),
-            self.dropped.eq(step & ends & (job.take == 0)),
+            self.dropped.eq(step & ends & job.drops),
         ]
         m.d.sync += linked.eq(self.jobs.valid)  # `cell` stays, unless it is left below
         with m.If(self.jobs.valid & stuck):

@@ -8,8 +8,19 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from .records import PATCH_OCTETS
-from .spec import (ENCAPSULATION, ETHERTYPE_IPV4, ETHERTYPE_VLAN, PROTOCOL_ICMP, PROTOCOL_TCP,
-                   PROTOCOL_UDP, TEMPLATES, FlowEntry, L3Type, Template, VlanOperation)
+from .spec import (
+    ENCAPSULATION,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_VLAN,
+    PROTOCOL_ICMP,
+    PROTOCOL_TCP,
+    PROTOCOL_UDP,
+    TEMPLATES,
+    FlowEntry,
+    L3Type,
+    Template,
+    VlanOperation,
+)
 from .ufid import found
 
 __all__ = ["Transpose", "shape_of_packet", "LATENCY"]
@@ -20,7 +31,7 @@ MINUS_ONE_TTL = 0xFEFF  # one's complement of 0x0100: the TTL is the high octet 
 
 
 def shape_of_packet():
-    """How the packet's octets move: from ``start`` of the old to ``at`` of the new, up to ``end``."""
+    """How octets move: those from ``start`` to ``end`` of the old stand from ``at`` in the new."""
     return data.StructLayout({"start": 9, "at": 8, "end": 14, "length": 15})
 
 

@@ -117,7 +117,8 @@ class Ufid(wiring.Component):
         chosen = Signal(layer())
         m.d.comb += chosen.eq(Mux(mark.tunnel, inner, outer))
         reason = Signal(5)
-        outer_reason, inner_reason = self._reason(m, outer, "outer"), self._reason(m, inner, "inner")
+        outer_reason = self._reason(m, outer, "outer")
+        inner_reason = self._reason(m, inner, "inner")
         m.d.comb += reason.eq(outer_reason)
         with m.If(mark.tunnel & (outer_reason == Reason.NONE)):
             m.d.comb += reason.eq(inner_reason)

@@ -87,12 +87,15 @@ def admin_command(*, slot_width):
 
 
 def result(*, slot_width):
-    """The last word about a command; ``silent`` ends it without a CQE."""
+    """The last word about a command; ``silent`` ends it without a CQE. An ``event`` is posted for
+    the command of the admin queue whose ``cid`` it carries."""
     return data.StructLayout({
         "slot":   slot_width,
         "status": STATUS_WIDTH,
         "dw0":    32,
         "silent": 1,
+        "event":  1,
+        "cid":    16,
     })
 
 

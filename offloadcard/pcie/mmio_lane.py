@@ -62,6 +62,9 @@ class MmioLane(wiring.Component):
         The refused one was a read, so its requester is told.
     """
 
+    _GATED  = True  # a proof's mutant forgets the row
+    _SINGLE = True  # another begins a read before the last one's end
+
     def __init__(self, *, functions, function_id_width, writes_depth, reads_depth):
         for name, depth in (("writes_depth", writes_depth), ("reads_depth", reads_depth)):
             if depth < 2 or depth & (depth - 1):
@@ -132,7 +135,7 @@ class MmioLane(wiring.Component):
         m.d.comb += [
             behind.eq(reads.o.p.mark - self.left),
             due.eq((behind == 0) | behind[-1]),
-            want_read.eq(reads.o.valid & due & ~reading),
+            want_read.eq(reads.o.valid & due & (~reading | (not self._SINGLE))),
             want_config.eq(self.accesses.valid & ~reading & ~want_read),
             pressed.eq(waited.all()),
             take_write.eq(writes.o.valid & ~(pressed & (want_read | want_config)) & advance),
@@ -178,7 +181,8 @@ class MmioLane(wiring.Component):
         issue   = Signal()
         m.d.comb += [
             # Virtio's configuration access works with memory space disabled, too.
-            allowed.eq(row_r.data.alive & (row_r.data.memory | held_config)),
+            allowed.eq((row_r.data.alive & (row_r.data.memory | held_config))
+                       | (not self._GATED)),
             issue.eq(held_valid & allowed & ~held.abort & held.byte_enable.any()),
             advance.eq(~issue | self.requests.ready),
             self.requests.valid.eq(issue),

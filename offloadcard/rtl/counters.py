@@ -31,6 +31,8 @@ class Counters(wiring.Component):
         Bits of each counter of a row.
     stamp_width : int
         Bits of the stamp.
+    shows : int
+        Rows that can be looked at at once.
 
     Members
     -------
@@ -44,11 +46,11 @@ class Counters(wiring.Component):
         What to add, as wide as the counters.
     stamp : ``In(stamp_width)``
         The stamp.
-    show, shown : ``In(row_width)``, ``Out(counter_row(...))``
-        A row to look at.
+    show, shown : ``In(row_width).array(shows)``, ``Out(counter_row(...)).array(shows)``
+        Rows to look at, each by a port of its own.
     """
 
-    def __init__(self, *, row_width, widths, stamp_width=1):
+    def __init__(self, *, row_width, widths, stamp_width=1, shows=1):
         if row_width < 1 or not widths or stamp_width < 1:
             raise ValueError("`row_width`, `widths` and `stamp_width` must be positive, not "
                              f"{row_width!r}, {widths!r} and {stamp_width!r}")
@@ -62,8 +64,8 @@ class Counters(wiring.Component):
             "amounts": In(data.StructLayout({f"count_{n}": width
                                              for n, width in enumerate(self.widths)})),
             "stamp":   In(stamp_width),
-            "show":    In(row_width),
-            "shown":   Out(self.shape),
+            "show":    In(row_width).array(shows),
+            "shown":   Out(self.shape).array(shows),
         })
 
     def elaborate(self, platform):
@@ -73,13 +75,13 @@ class Counters(wiring.Component):
                                                  init=[])
         w_port = rows.write_port()
         r_port = rows.read_port(transparent_for=(w_port,))
-        shower = rows.read_port()
+        for show, shown in zip(self.show, self.shown):
+            shower = rows.read_port()
+            m.d.comb += [shower.addr.eq(show), shown.eq(shower.data)]
         row_r, add_r, clear_r = Signal(self.row_width), Signal(), Signal()
         amounts_r, stamp_r = Signal.like(self.amounts), Signal.like(self.stamp)
         m.d.comb += [
             r_port.addr.eq(self.row),
-            shower.addr.eq(self.show),
-            self.shown.eq(shower.data),
             w_port.addr.eq(row_r),
             w_port.en.eq(add_r | clear_r),
             w_port.data.stamp.eq(stamp_r),

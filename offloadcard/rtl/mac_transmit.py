@@ -135,9 +135,17 @@ class MacTransmit(wiring.Component):
 
         # What the wire sees: no lane beyond the packet's octets.
         m.submodules.out = out = Buffer(self.beat)
+        # Two short comparisons a lane instead of a long one: eights, and lanes of an eight.
+        eights, rest = stage.o.p.real[3:], stage.o.p.real[:3]
+        full, more = Signal(lanes // 8), Signal(lanes // 8)
+        within = Signal(8)
         m.d.comb += [
+            *(full[n].eq(eights > n) for n in range(lanes // 8)),
+            *(more[n].eq(eights == n) for n in range(lanes // 8)),
+            *(within[n].eq(rest > n) for n in range(8)),
             out.i.payload.eq(stage.o.p.beat),
-            *(out.i.p.data[lane].eq(Mux(lane < stage.o.p.real, stage.o.p.beat.data[lane], 0))
+            *(out.i.p.data[lane].eq(Mux(full[lane // 8] | more[lane // 8] & within[lane % 8],
+                                        stage.o.p.beat.data[lane], 0))
               for lane in range(lanes)),
             out.i.valid.eq(stage.o.valid),
             stage.o.ready.eq(out.i.ready),

@@ -75,22 +75,29 @@ class PacketQueue(wiring.Component):
         m.submodules.metas = metas = Queue(self.meta_shape, depth=self.depth)
         w_port, r_port = store.write_port(), store.read_port()
 
-        # One bit more than the address, so that full and empty differ.
+        # Positions have one bit more than the address, so that full and empty differ. Levels are
+        # kept beside them: their top bit is all that a beat has to look at.
         committed = Signal(range(2 * self.depth))
         ahead     = Signal.like(committed)
-        taken     = Signal.like(committed)
+        committed_level = Signal(range(self.depth + 1))
+        ahead_level     = Signal.like(committed_level)
         begun     = Signal()
         spoiled   = Signal()
 
         beat  = self.i.p
         start = Signal.like(committed)
+        level = Signal.like(committed_level)
+        back  = Signal()
+        moves = Signal()
         room  = Signal()
         lost  = Signal()
         torn  = Signal()
         m.d.comb += [
             torn.eq(self.i.valid & beat.first & begun),
-            start.eq(Mux(beat.first & self._rolls_back, committed, ahead)),
-            room.eq((start - taken)[:len(taken)] != self.depth),
+            back.eq(beat.first & self._rolls_back),
+            start.eq(Mux(back, committed, ahead)),
+            level.eq(Mux(back, committed_level, ahead_level)),
+            room.eq(~Mux(back, committed_level[-1], ahead_level[-1])),
             lost.eq(~room | spoiled & ~beat.first),
             w_port.addr.eq(start[:-1]),
             w_port.data.eq(self.i.payload),
@@ -99,19 +106,21 @@ class PacketQueue(wiring.Component):
             metas.i.valid.eq(self.i.valid & beat.last & ~self.discard & ~lost
                              & (beat.first | begun)),
         ]
-        m.d.sync += [self.torn.eq(torn), self.overrun.eq(0)]
+        m.d.sync += [self.torn.eq(torn), self.overrun.eq(0),
+                     committed_level.eq(committed_level - moves),
+                     ahead_level.eq(ahead_level - moves)]
         with m.If(self.i.valid & (beat.first | begun)):
-            m.d.sync += [begun.eq(~beat.last), spoiled.eq(lost), ahead.eq(start + room)]
+            m.d.sync += [begun.eq(~beat.last), spoiled.eq(lost), ahead.eq(start + room),
+                         ahead_level.eq(level + room - moves)]
             with m.If(beat.last):
                 m.d.sync += self.overrun.eq(lost & ~self.discard)
                 with m.If(metas.i.valid):
-                    m.d.sync += committed.eq(start + 1)
+                    m.d.sync += [committed.eq(start + 1), committed_level.eq(level + 1 - moves)]
 
         # The reader: the memory's output is the place where a beat waits.
         fetch = Signal()
         held  = Signal()
         fetched = Signal.like(committed)
-        moves = Signal()
         m.d.comb += [
             moves.eq(self.o.valid & self.o.ready),
             fetch.eq((~held | moves) & (fetched != committed)),
@@ -120,13 +129,11 @@ class PacketQueue(wiring.Component):
             self.o.valid.eq(held & metas.o.valid),
             self.o.p.beat.eq(r_port.data),
             self.o.p.meta.eq(metas.o.payload),
-            metas.o.ready.eq(moves & self.o.p.beat.last),
+            metas.o.ready.eq(moves & r_port.data.last),
         ]
         with m.If(fetch):
             m.d.sync += [held.eq(1), fetched.eq(fetched + 1)]
         with m.Elif(moves):
             m.d.sync += held.eq(0)
-        with m.If(moves):
-            m.d.sync += taken.eq(taken + 1)
 
         return m

@@ -1,7 +1,6 @@
 """Measuring the drive: bursts of reads and writes, and one read alone."""
 
 from offloadcard.control.volumes import Volume, VolumeTable
-
 from offloadcard.nvme_emul import spec
 
 from ..card_port import SimulatedPort

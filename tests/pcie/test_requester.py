@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 
 from offloadcard.config import MODEL, TINY
 from offloadcard.pcie.requester import ReadRequester
-from tests.support.completer import Completer, beats_of, octet_at
+from tests.support.completer import Completer, beats_of, completion, octet_at
 from tests.support.streams import stream_put
 
 BUS = 5
@@ -221,3 +221,135 @@ def test_throughput_of_small_reads():
     answer = bench.cycles[80] - bench.cycles[20]
     assert issue == 60, f"60 requests took {issue} clocks"
     assert answer == 60, f"60 answers took {answer} clocks"
+
+
+def test_a_closed_function_reads_nothing():
+    """Not alive or not bus master: an error each, no TLP; the other function does not notice."""
+    rng = random.Random(11)
+    completer = Completer(seed=6, read_max=512)
+    bench = Bench(tiny(), completer)
+    bench.open_functions = {NET}
+    requests = [list(random_requests(rng, 30, function_id, 8)) for function_id in (NET, NVME)]
+    bench.run(requests)
+    bench.check(requests)
+    assert None not in bench.answers[0].values()
+    assert set(bench.answers[1].values()) == {None}
+    assert {r["requester_id"] for r in completer.seen} == {BUS << 8 | NET}
+
+
+def test_bus_master_off_and_on_under_load():
+    """What is in flight ends, nothing new goes until it is on again; all is answered once."""
+    rng = random.Random(12)
+    completer = Completer(seed=7, read_max=512)
+    bench = Bench(tiny(), completer)
+    requests = [list(random_requests(rng, 80, function_id, 8)) for function_id in (NET, NVME)]
+    state = {"off": None}
+
+    def fate(request):
+        if request["requester_id"] == BUS << 8 | NET and state["off"] is not None:
+            assert bench.now() - state["off"] < 12, "a read left long after bus master went off"
+        return "ok"
+
+    completer.fate = fate
+    clock = [0]
+    bench.now = lambda: clock[0]
+
+    async def count(ctx):
+        async for _ in ctx.tick():
+            clock[0] += 1
+
+    async def switch(ctx):
+        for _ in range(12):
+            for _ in range(rng.randrange(20, 80)):
+                await ctx.tick()
+            await bench.row(ctx, NET, alive=1, bus_master=0)
+            state["off"] = clock[0]
+            for _ in range(rng.randrange(20, 60)):
+                await ctx.tick()
+            state["off"] = None
+            await bench.row(ctx, NET, alive=1, bus_master=1)
+
+    bench.rest = 0.1
+    bench.run(requests, extra=[count, switch])
+    bench.check(requests)
+    assert any(found is None for found in bench.answers[0].values())
+    assert None not in bench.answers[1].values()
+
+
+def test_link_down_ends_everything():
+    """When the link falls all reads end with an error and all tags come back."""
+    rng = random.Random(13)
+    completer = Completer(seed=8, read_max=512)
+    bench = Bench(tiny(), completer)
+    requests = [list(random_requests(rng, 60, function_id, 8)) for function_id in (NET, NVME)]
+
+    async def fall(ctx):
+        for _ in range(150):
+            await ctx.tick()
+        ctx.set(bench.dut.link_up, 0)
+        completer.open.clear()
+
+    bench.run(requests, extra=[fall], settle=200)
+    bench.check(requests)
+    assert any(found is None for found in bench.answers[0].values())
+
+
+def test_late_completions_find_nobody():
+    """A completion after its timeout is discarded, and its tag then lent again."""
+    completer = Completer(seed=9, read_max=512)
+    late = {}
+    completer.fate = lambda request: "drop" if len(completer.seen) <= 3 else "ok"
+    bench = Bench(tiny(), completer, rest=0)
+    requests = [[(NET, 0x1000 + 64 * n, 64, 0) for n in range(40)], []]
+    free = []
+
+    async def deliver_late(ctx):
+        # Timeout is 1,000 cycles and is exact to a quarter; the tags stay quarantined to 2,000.
+        for _ in range(1400):
+            await ctx.tick()
+        free.append(ctx.get(bench.dut.free_tags))
+        for request in completer.seen[:3]:
+            late[request["tag"]] = completion(
+                requester_id=request["requester_id"], tag=request["tag"], byte_count=64,
+                lower=request["address"], octets=bytes(64))
+            completer.open[request["tag"]] = [late[request["tag"]]]
+        for _ in range(40):
+            await ctx.tick()
+        free.append(ctx.get(bench.dut.free_tags))
+
+    bench.run(requests, extra=[deliver_late], settle=1600)
+    bench.check(requests)
+    assert [n for n, found in bench.answers[0].items() if found is None] == [0, 1, 2]
+    assert free == [5, 8]
+    assert bench.notices == ["timed_out"] * 3
+
+
+def test_strangers_completions_are_ignored():
+    """Wrong requester id, a tag that is not out, a foreign type: no read is touched."""
+    rng = random.Random(14)
+    completer = Completer(seed=10, read_max=512)
+    bench = Bench(tiny(), completer)
+    stranger = {"requester_id": BUS << 8 | 7, "byte_count": 64, "lower": 0, "octets": bytes(64)}
+    pending = [completion(tag=tag, **stranger) for tag in (0, 1, 2, 3, 200, 8)]
+    genuine = completer.next
+    completer.next = lambda: pending.pop() if pending and rng.random() < 0.2 else genuine()
+    requests = [list(random_requests(rng, 40, function_id, 8)) for function_id in (NET, NVME)]
+    bench.run(requests)
+    bench.check(requests)
+    assert None not in {**bench.answers[0], **bench.answers[1]}.values()
+    assert bench.notices == ["unexpected"] * 6
+
+
+def test_without_extended_tags_only_32_are_used():
+    config = replace(TINY, pcie_tags=64, completion_timeout_us=40)
+    completer = Completer(seed=11, read_max=512)
+    bench = Bench(config, completer, extended=0, rest=0)
+    requests = [[(NET, 0x1000 + 64 * n, 64, 0) for n in range(80)], []]
+    bench.run(requests)
+    bench.check(requests)
+    assert max(r["tag"] for r in completer.seen) < 32
+
+
+def test_bad_timeout_is_refused():
+    with pytest.raises(ValueError, match="`timeout_cycles` must be at least"):
+        ReadRequester(replace(MODEL, completion_timeout_us=1)).elaborate(None)

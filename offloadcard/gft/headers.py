@@ -1,0 +1,317 @@
+"""The header pipeline: tokens of both lanes in, one a cycle; jobs for buffer and egress out."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.buffer import Queue
+from ..rtl.counters import Counters
+from ..rtl.delay import Delay
+from ..rtl.meter import Meter
+from . import decide, finish, flow_table, order, transpose, ufid
+from .decide import KIND_DROP, KIND_FORWARD
+from .records import read_job, token, write_job
+from .spec import DESCRIPTOR_OCTETS, Event, EventKind, Reason
+
+__all__ = ["Headers", "LATENCY"]
+
+# The cycles after a token's issue at which each station begins.
+FOUND  = ufid.LATENCY
+RESULT = FOUND + flow_table.LATENCY
+WANT   = RESULT + decide.LATENCY
+ORDER  = WANT + order.LATENCY
+METER  = ORDER + 4
+LATENCY = METER + finish.LATENCY
+EVENTS = 16
+
+
+class Headers(wiring.Component):
+    """Parse, look up, decide, meter, transpose: everything but the octets of the payload.
+
+    Nothing in here ever stalls. A lane's tokens enter while it has credits, of which each packet
+    gives one back when it has left; so the queues of jobs at the end never overflow. Packets of a
+    lane keep their order.
+
+    Timing
+    ------
+    Latency 25 cycles from token to job; one token per cycle, of either lane.
+
+    Parameters
+    ----------
+    config : CardConfig
+        The card.
+    cell_width : int
+        Bits of a handle.
+    slot_width : int
+        log2 of the order slots.
+    room : int
+        Beats of the exception queue.
+    credits : int
+        Packets of a lane between token and last beat.
+
+    Members
+    -------
+    tokens : ``In(stream.Signature(token(...))).array(2)``
+        Of the guests' lane and of the wire's.
+    reads, writes : ``Out(stream.Signature(read_job(...))).array(2)`` and of ``write_job``
+        Jobs of each lane.
+    done, dropped : ``In(1).array(2)``
+        A packet of the lane has left, or was read away.
+    left : ``In(1)``
+        A beat has left the exception queue.
+    commands, command_room, completions, seed, load, ready
+        See :class:`~.flow_table.FlowTable`.
+    events : ``Out(stream.Signature(Event))``
+        Events; ``event_lost`` when there was no room.
+    epoch, limit : ``In(16)``
+        Epoch of now; exceptions that a function may have open.
+    generation …, template …, meter … : writes of those tables
+    flow, flow_shown, reason, reason_shown : rows of counters to show
+    """
+
+    def __init__(self, config, *, cell_width, slot_width, room, credits):
+        self.config     = config
+        self.cell_width = cell_width
+        self.slot_width = slot_width
+        self.room       = room
+        self.credits    = credits
+        self.token = token(cell_width=cell_width)
+        self.table = flow_table.FlowTable(flows=config.gft_flows)
+        self.want  = decide.Want(
+            functions=config.functions, function_id_width=config.function_id_width,
+            slot_width=slot_width, row_width=self.table.row_width,
+            hash_width=self.table.hash_width)
+        self.transpose = transpose.Transpose()
+        self.meter = Meter(row_width=config.function_id_width, length_width=14)
+        self.flow_counters = Counters(row_width=self.table.row_width, widths=(48, 64),
+                                      stamp_width=16, shows=2)
+        self.reason_counters = Counters(row_width=6, widths=(64,))
+        table = self.table.signature.members
+        transposition = self.transpose.signature.members
+        meter = self.meter.signature.members
+        super().__init__({
+            "tokens":  In(stream.Signature(self.token)).array(2),
+            "reads":   Out(stream.Signature(read_job(
+                cell_width=cell_width, data_width=config.data_width))).array(2),
+            "writes":  Out(stream.Signature(write_job(
+                data_width=config.data_width,
+                function_id_width=config.function_id_width))).array(2),
+            "done":    In(1).array(2),
+            "dropped": In(1).array(2),
+            "left":    In(1),
+            "events":  Out(stream.Signature(Event)),
+            "event_lost": Out(1),
+            "epoch":   In(16),
+            "limit":   In(16),
+            **{name: table[name] for name in ("commands", "command_room", "completions", "seed",
+                                              "load", "ready")},
+            **{name: self.want.signature.members[name]
+               for name in ("generation", "generation_write")},
+            **{name: transposition[name] for name in ("template_row", "template",
+                                                      "template_write")},
+            "meter_limits": meter["limits"],
+            "meter_row":    meter["write_row"],
+            "meter_write":  meter["write"],
+            "flow":         In(self.table.row_width),
+            "flow_shown":   Out(self.flow_counters.shape),
+            "reason":       In(6),
+            "reason_shown": Out(self.reason_counters.shape),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        self._delays = 0
+        for name in ("table", "want", "transpose", "meter", "flow_counters", "reason_counters"):
+            m.submodules[name] = getattr(self, name)
+        self._issue(m)
+        self._look(m)
+        self._decide(m)
+        self._count(m)
+        self._finish(m)
+        return m
+
+    def _late(self, m, value, shape, cycles):
+        """``value``, ``cycles`` cycles later."""
+        self._delays += 1
+        delay = Delay(shape, cycles=cycles)
+        m.submodules[f"delay_{self._delays}"] = delay
+        m.d.comb += Value.cast(delay.i).eq(Value.cast(value))
+        return delay.o
+
+    def _issue(self, m):
+        """Cycle 0: one token of the two lanes, in turn, unless the engine asked for a hole."""
+        hole = Signal()
+        turn = Signal()
+        credits = [Signal(range(self.credits + 1), init=self.credits, name=f"credits_{n}")
+                   for n in range(2)]
+        may   = [Signal(name=f"may_{n}") for n in range(2)]
+        takes = [Signal(name=f"takes_{n}") for n in range(2)]
+        self.token_0 = Signal(self.token)
+        self.valid_0, self.wire_0 = Signal(), Signal()
+        m.d.comb += [
+            *(may[n].eq(self.tokens[n].valid & (credits[n] != 0)) for n in range(2)),
+            takes[0].eq(~hole & may[0] & ~(may[1] & turn)),
+            takes[1].eq(~hole & may[1] & ~(may[0] & ~turn)),
+            *(self.tokens[n].ready.eq(takes[n]) for n in range(2)),
+        ]
+        m.d.sync += [
+            hole.eq(self.table.hole),
+            self.token_0.eq(Mux(takes[1], self.tokens[1].payload, self.tokens[0].payload)),
+            self.valid_0.eq(takes[0] | takes[1]), self.wire_0.eq(takes[1]),
+        ]
+        for n in range(2):
+            m.d.sync += credits[n].eq(credits[n] - takes[n] + self.done[n] + self.dropped[n])
+        with m.If(takes[0]):
+            m.d.sync += turn.eq(1)
+        with m.Elif(takes[1]):
+            m.d.sync += turn.eq(0)
+
+    def _look(self, m):
+        """Cycles 0 to 14: parse, key, look up."""
+        m.submodules.ufid = parser = ufid.Ufid()
+        t = self.token_0
+        m.d.comb += [
+            parser.i.window.eq(t.window), parser.i.length.eq(t.side.length),
+            parser.i.wire.eq(self.wire_0),
+            parser.i.source.eq(Mux(self.wire_0, 0, t.side.function_id)),
+        ]
+        self.rest_shape = data.StructLayout({
+            "valid": 1, "wire": 1, "side": t.side.shape(), "handle": self.cell_width, "cells": 8,
+            "fault": 5,
+        })
+        rest = Signal(self.rest_shape)
+        m.d.comb += [
+            rest.valid.eq(self.valid_0), rest.wire.eq(self.wire_0), rest.side.eq(t.side),
+            rest.handle.eq(t.handle), rest.cells.eq(t.cells), rest.fault.eq(t.fault),
+        ]
+        rest_8 = self._late(m, rest, self.rest_shape, FOUND)
+        table = self.table
+        m.d.comb += [table.key.eq(parser.o.key), table.valid.eq(rest_8.valid)]
+        self.rest_14  = self._late(m, rest_8, self.rest_shape, RESULT - FOUND)
+        self.found_14 = self._late(m, parser.o, ufid.found(), RESULT - FOUND)
+        wiring.connect(m, wiring.flipped(self.commands), table.commands)
+        wiring.connect(m, table.completions, wiring.flipped(self.completions))
+        m.d.comb += [
+            self.command_room.eq(table.command_room), self.ready.eq(table.ready),
+            table.seed.eq(self.seed), table.load.eq(self.load),
+        ]
+
+    def _decide(self, m):
+        """Cycles 14 to 23: want, order, meter; beside them the transposition."""
+        rest, want, edit, result = self.rest_14, self.want, self.transpose, self.table.o
+        m.submodules.order = queue = order.Order(
+            slot_width=self.slot_width, function_id_width=self.config.function_id_width,
+            room=self.room)
+        raw = Signal()
+        m.d.comb += [
+            want.i.valid.eq(rest.valid), want.i.wire.eq(rest.wire), want.i.side.eq(rest.side),
+            want.i.fault.eq(rest.fault), want.i.found.eq(self.found_14), want.i.result.eq(result),
+            want.generation.eq(self.generation), want.generation_write.eq(self.generation_write),
+            # A tunnel that is not popped, and what the slow path sends, stay as they are.
+            raw.eq(rest.side.injected & (rest.side.verdict != 0)
+                   | self.found_14.key.tunnel & ~result.entry.pop),
+            edit.found.eq(self.found_14), edit.entry.eq(result.entry), edit.raw.eq(raw),
+            edit.entropy.eq(result.hash[-14:]), edit.length.eq(rest.side.length),
+            edit.template_row.eq(self.template_row), edit.template.eq(self.template),
+            edit.template_write.eq(self.template_write),
+            want.oversized.eq(edit.packet.length > self.config.max_frame_octets),
+        ]
+        lanes = self.config.data_width // 8
+        beats_14 = Signal(range(self.room + 1))
+        m.d.comb += beats_14.eq((rest.side.length + DESCRIPTOR_OCTETS + lanes - 1)
+                                >> (lanes.bit_length() - 1))
+        m.d.comb += [
+            queue.i.eq(want.o), queue.limit.eq(self.limit), queue.left.eq(self.left),
+            queue.beats.eq(self._late(m, beats_14, beats_14.shape(), WANT - RESULT)),
+        ]
+        ordered = queue.o
+        meter   = self.meter
+        self.rest_19 = self._late(m, rest, self.rest_shape, ORDER - RESULT)
+        m.d.comb += [
+            meter.row.eq(ordered.meter),
+            meter.length.eq(self.rest_19.side.length),
+            meter.valid.eq(ordered.valid & (ordered.kind == KIND_FORWARD) & ordered.metered),
+            meter.limits.eq(self.meter_limits), meter.write_row.eq(self.meter_row),
+            meter.write.eq(self.meter_write),
+        ]
+        # Cycle 23: the last word.
+        last = Signal.like(ordered)
+        m.d.comb += last.eq(self._late(m, ordered, ordered.shape(), METER - ORDER))
+        self.kind, self.reason_out = Signal(2), Signal(5)
+        m.d.comb += [self.kind.eq(last.kind), self.reason_out.eq(last.reason)]
+        with m.If((last.kind == KIND_FORWARD) & last.metered & ~meter.conforms):
+            m.d.comb += [self.kind.eq(KIND_DROP), self.reason_out.eq(Reason.METER)]
+        self.last = last
+        self.rest_23 = self._late(m, self.rest_19, self.rest_shape, METER - ORDER)
+        self.handle_23 = self._late(m, result.handle, result.handle.shape(), METER - RESULT)
+
+    def _count(self, m):
+        """Cycle 23: counters of flow and reason; events."""
+        last, flows, reasons = self.last, self.flow_counters, self.reason_counters
+        counted = Signal()
+        m.d.comb += [
+            counted.eq(last.valid & last.hit & ((self.kind == KIND_FORWARD)
+                                                | (self.reason_out == Reason.FLOW_DROP))),
+            flows.row.eq(Mux(counted, self.handle_23, self.table.clear_row)),
+            flows.add.eq(counted), flows.clear.eq(self.table.clear & ~counted),
+            self.table.cleared.eq(flows.clear),
+            flows.amounts.count_0.eq(1), flows.amounts.count_1.eq(self.rest_23.side.length),
+            flows.stamp.eq(self.epoch),
+            reasons.row.eq(Cat(self.reason_out, self.rest_23.wire)),
+            reasons.add.eq(last.valid), reasons.amounts.count_0.eq(1),
+            reasons.show[0].eq(self.reason), self.reason_shown.eq(reasons.shown[0]),
+            flows.show[0].eq(self.flow), self.flow_shown.eq(flows.shown[0]),
+            flows.show[1].eq(self.table.show), self.table.seen.eq(flows.shown[1].stamp),
+        ]
+        m.submodules.events = events = Queue(Event, depth=EVENTS)
+        wiring.connect(m, events.o, wiring.flipped(self.events))
+        m.d.comb += [
+            events.i.valid.eq(last.valid & (self.kind == KIND_FORWARD)
+                              & (last.soft | last.notify)),
+            events.i.p.valid.eq(1),
+            events.i.p.kind.eq(Mux(last.notify, EventKind.TCP_FLAGS, EventKind.GENERATION)),
+            events.i.p.tcp_flags.eq(last.tcp_flags),
+            events.i.p.handle.eq(self.handle_23),
+        ]
+        m.d.sync += self.event_lost.eq(events.i.valid & ~events.i.ready)
+
+    def _finish(self, m):
+        """Cycle 23: to the jobs, and into the queue of the lane."""
+        m.submodules.finish = end = finish.Finish(
+            data_width=self.config.data_width, cell_width=self.cell_width,
+            function_id_width=self.config.function_id_width)
+        edit, last, rest = self.transpose, self.last, self.rest_23
+        found_23 = self._late(m, self.found_14, ufid.found(), METER - RESULT)
+        i = end.i
+        description = i.descriptor
+        m.d.comb += [
+            i.valid.eq(last.valid), i.wire.eq(rest.wire), i.kind.eq(self.kind),
+            i.exit.eq(last.exit), i.function.eq(last.function), i.side.eq(rest.side),
+            i.handle.eq(rest.handle), i.cells.eq(rest.cells),
+            i.packet.eq(self._late(m, edit.packet, edit.packet.shape(), METER - RESULT - 2)),
+            i.patch.eq(self._late(m, edit.patch, edit.patch.shape(), METER - RESULT - 5)),
+            i.mask.eq(self._late(m, edit.mask, edit.mask.shape(), METER - RESULT - 5)),
+            description.key.eq(found_23.key),
+            description.length.eq(rest.side.length),
+            description.function_id.eq(rest.side.function_id),
+            description.direction.eq(rest.wire),
+            description.hit.eq(last.hit),
+            description.counted.eq(last.counted),
+            description.handle.eq(self.handle_23),
+            description.reason.eq(self.reason_out),
+            description.order_slot.eq(last.slot),
+            description.tcp_flags.eq(last.tcp_flags),
+            description.l3_offset.eq(found_23.start + found_23.layer.l3_offset),
+        ]
+        for n in range(2):
+            reads  = Queue(end.reads.shape(), depth=self.credits)
+            writes = Queue(end.writes.shape(), depth=self.credits)
+            m.submodules[f"reads_{n}"], m.submodules[f"writes_{n}"] = reads, writes
+            mine = Signal(name=f"mine_{n}")
+            m.d.comb += [
+                mine.eq(end.valid & (end.wire == n)),
+                reads.i.valid.eq(mine), reads.i.payload.eq(end.reads),
+                writes.i.valid.eq(mine & ~end.drops), writes.i.payload.eq(end.writes),
+            ]
+            wiring.connect(m, reads.o, wiring.flipped(self.reads[n]))
+            wiring.connect(m, writes.o, wiring.flipped(self.writes[n]))

@@ -1,0 +1,483 @@
+"""The admin command set, one command at a time."""
+
+# Ref: nvme-base-1.4c, 5 (Admin Command Set)
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from offloadcard.rtl.arbiter import Merge
+from offloadcard.rtl.buffer import Queue
+from offloadcard.rtl.ports import DmaWritePort
+
+from .features import Features
+from .layouts import admin_command, command, queue_update, result, volume_row, volume_update
+from .pages import PageKind, PageWriter
+from .spec import (
+    AERL,
+    VOLUMES,
+    AdminOpcode,
+    ErrorEvent,
+    EventType,
+    IdentifyCns,
+    LogPage,
+    Status,
+    event_result,
+)
+from .spec_pages import ERROR_ENTRIES
+
+__all__ = ["Admin"]
+
+
+class Admin(wiring.Component):
+    """Carry out admin commands of all functions, in order of arrival.
+
+    Nothing here waits for a guest: a command that has to wait for commands in flight (Delete I/O
+    Submission Queue) goes to the end of the line and looks again; data is only written, never
+    read. Asynchronous Event Requests are held in memory, without a slot, until an event is due:
+    then the event queue is visited, which reserves a place in the completion queue.
+
+    Timing
+    ------
+    8 to 12 cycles a command; Identify and Get Log Page take one cycle more per word of 4 octets.
+
+    Parameters
+    ----------
+    function_id_width, qid_width, slot_width, data_width, count_width : int
+        Widths in bits.
+    io_queues, queue_size : int
+        I/O queues a function has, and entries of the largest.
+    mdts : int
+        Identify Controller's MDTS.
+
+    Members
+    -------
+    commands : ``In(stream.Signature(command(...), always_ready=True))``
+        Every command; kept by slot.
+    i : ``In(stream.Signature(slot_width))``
+        Commands to be carried out here.
+    events : ``In(stream.Signature(function_id_width))``
+        Functions with an error event; ``cause_address``, ``cause`` tell which.
+    clears : ``In(stream.Signature(function_id_width))``
+        Functions whose rows shall be as after power-up; taken when they are.
+    volumes : ``In(stream.Signature(volume_update(...), always_ready=True))``
+        Rows of the volume table.
+    updates : ``Out(stream.Signature(queue_update(...)))``
+        Queues that begin or end.
+    visits : ``Out(stream.Signature(function_id_width))``
+        Functions whose event queue shall be visited.
+    results : ``Out(stream.Signature(result(...)))``
+        Commands that are over.
+    writes : ``Out(DmaWritePort(...))``
+        Pages, to the guests.
+    queue_address, fetched, ended :
+        Looks up how many commands of a queue were fetched, and how many have ended.
+    """
+
+    check_users = True  # a mutant leaves it out
+
+    def __init__(self, *, function_id_width, qid_width, slot_width, data_width, count_width,
+                 io_queues, queue_size, mdts):
+        self.function_id_width, self.qid_width = function_id_width, qid_width
+        self.slot_width, self.data_width = slot_width, data_width
+        self.io_queues, self.queue_size, self.mdts = io_queues, queue_size, mdts
+        self.queue = {"function_id_width": function_id_width, "qid_width": qid_width}
+        super().__init__({
+            "commands": In(stream.Signature(command(slot_width=slot_width, **self.queue),
+                                            always_ready=True)),
+            "i":        In(stream.Signature(slot_width)),
+            "events":   In(stream.Signature(function_id_width)),
+            "clears":   In(stream.Signature(function_id_width)),
+            "volumes":  In(stream.Signature(
+                volume_update(function_id_width=function_id_width), always_ready=True)),
+            "updates":  Out(stream.Signature(queue_update(**self.queue))),
+            "visits":   Out(stream.Signature(function_id_width)),
+            "results":  Out(stream.Signature(result(slot_width=slot_width))),
+            "writes":   Out(DmaWritePort(function_id_width=function_id_width, tag_width=1,
+                                         data_width=data_width)),
+            "cause_address": Out(function_id_width),
+            "cause":         In(1),
+            "queue_address": Out(function_id_width + qid_width),
+            "fetched":       In(count_width),
+            "ended":         In(count_width),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        functions = 1 << self.function_id_width
+        given_shape = data.StructLayout({
+            "function_id": self.function_id_width, "qid": self.qid_width, "cid": 16, "opcode": 8,
+            "bad": 1, "nsid": 32, "prp1": 64, "prp2": 64, "cdw10": 32, "cdw11": 32, "cdw12": 32,
+            "cdw13": 32})
+        function_shape = data.StructLayout({
+            "io_queues": 8,    # that exist, both kinds
+            "held":      3,    # Asynchronous Event Requests
+            "pending":   1,    # an event is due
+            "masked":    1,    # until the log page is read
+            "visiting":  1})   # the event queue will be visited
+        queue_shape = data.StructLayout({
+            "sq_valid": 1, "sq_ending": 1, "sq_cqid": self.qid_width, "cq_valid": 1,
+            "cq_users": self.qid_width + 1})
+
+        def rows(name, shape, depth):
+            m.submodules[name] = store = memory.Memory(shape=shape, depth=depth, init=[])
+            write = store.write_port()
+            return write, store.read_port(transparent_for=(write,))
+
+        given_w, given_r       = rows("given", given_shape, 1 << self.slot_width)
+        function_w, function_r = rows("of_function", function_shape, functions)
+        queue_w, queue_r       = rows("queues", queue_shape, functions << self.qid_width)
+        held_w, held_r         = rows("held", 16, functions * 4)
+        volume_w, volume_r     = rows("volumes", volume_row(), functions * VOLUMES)
+        m.d.comb += [
+            given_w.addr.eq(self.commands.p.slot),
+            *(given_w.data[name].eq(self.commands.p[name]) for name in given_shape.members),
+            given_w.en.eq(self.commands.valid),
+            volume_w.addr.eq(Cat(self.volumes.p.volume, self.volumes.p.function_id)),
+            volume_w.data.eq(self.volumes.p.row),
+            volume_w.en.eq(self.volumes.valid),
+        ]
+
+        # New commands, and those that have to look again.
+        line_shape = admin_command(slot_width=self.slot_width)
+        m.submodules.merge = merge = Merge(line_shape, count=2)
+        m.submodules.line  = line  = Queue(line_shape, depth=1 << self.slot_width)
+        wiring.connect(m, merge.o, line.i)
+        slot, again = Signal(self.slot_width), Signal()
+        m.d.comb += [
+            merge.i[0].valid.eq(self.i.valid), merge.i[0].p.slot.eq(self.i.payload),
+            self.i.ready.eq(merge.i[0].ready),
+            merge.i[1].p.slot.eq(slot), merge.i[1].p.again.eq(1),
+        ]
+
+        m.submodules.features = features = Features(
+            function_id_width=self.function_id_width, io_queues=self.io_queues)
+        m.submodules.pages = pages = PageWriter(
+            function_id_width=self.function_id_width, data_width=self.data_width, mdts=self.mdts)
+        wiring.connect(m, pages.writes, wiring.flipped(self.writes))
+        m.d.comb += [volume_r.addr.eq(pages.volume_address), pages.volume.eq(volume_r.data)]
+
+        c        = Signal(given_shape)
+        function = Signal(function_shape)
+        function_id = Signal(self.function_id_width)
+        queue, other = Signal(queue_shape), Signal(queue_shape)
+        named    = Signal(self.qid_width)  # queue of `queue`
+        answer   = Signal(self.results.p.shape())
+        finish   = Signal(self.updates.p.shape())
+        walk     = Signal(max(self.qid_width, 4))
+        qid, cqid = c.cdw10[:16], c.cdw11[16:]
+        qid_ok, cqid_ok, last_ok = Signal(), Signal(), Signal()
+        contiguous = c.cdw11[0]
+        m.d.comb += [
+            # Queues of the command.
+            qid_ok.eq((qid != 0) & (qid <= self.io_queues)),
+            cqid_ok.eq((cqid != 0) & (cqid <= self.io_queues)),
+            last_ok.eq((c.cdw10[16:] != 0) & (c.cdw10[16:] < self.queue_size)),
+            named.eq(c.cdw10[:self.qid_width]),
+            given_r.addr.eq(line.o.p.slot),
+            function_r.addr.eq(function_id),
+            function_w.addr.eq(function_id), function_w.data.eq(function),
+            queue_r.addr.eq(Cat(named, function_id)),
+            queue_w.addr.eq(Cat(named, function_id)), queue_w.data.eq(queue),
+            held_r.addr.eq(Cat((function.held - 1)[:2], function_id)),
+            held_w.addr.eq(Cat(function.held[:2], function_id)), held_w.data.eq(c.cid),
+            self.queue_address.eq(Cat(named, function_id)),
+            self.cause_address.eq(function_id),
+            self.results.payload.eq(answer),
+            self.updates.payload.eq(finish),
+            self.visits.payload.eq(function_id),
+            features.function_id.eq(function_id), features.cdw10.eq(c.cdw10),
+            features.cdw11.eq(c.cdw11), features.set.eq(c.opcode == AdminOpcode.SET_FEATURES),
+            features.queues_exist.eq(function.io_queues != 0),
+            features.clear_row.eq(walk),
+        ]
+
+        # Pages.
+        p = pages.i.p
+        log_words = Signal(32)
+        log_end   = Signal(11)  # octets of the page asked for
+        log_id    = c.cdw10[:8]
+        log_at    = Signal(64)
+        log_known, log_wrong, named_wrong = Signal(), Signal(), Signal()
+        m.d.comb += [
+            log_words.eq(Cat(c.cdw10[16:], c.cdw11[:16]) + 1),
+            log_at.eq(Cat(c.cdw12, c.cdw13)),
+            log_known.eq((log_id == LogPage.ERROR) | (log_id == LogPage.SMART)
+                         | (log_id == LogPage.FIRMWARE_SLOT)),
+            log_wrong.eq((log_words > 1024) | (log_at[:2] != 0) | (log_at > log_end)),
+            # Namespaces and descriptors are of one; a list begins above any but the last two.
+            named_wrong.eq(Mux(c.cdw10[0], 0, Mux(c.cdw10[1], c.nsid >= 0xFFFF_FFFE,
+                                                  c.nsid - 1 >= VOLUMES))),
+            log_end.eq(Mux(log_id == LogPage.ERROR, 64 * ERROR_ENTRIES, 512)),
+            p.function_id.eq(function_id), p.nsid.eq(c.nsid),
+            p.prp1.eq(c.prp1), p.prp2.eq(c.prp2),
+        ]
+        with m.If(c.opcode == AdminOpcode.IDENTIFY):
+            m.d.comb += [p.words.eq(1024), p.first.eq(0)]
+            with m.Switch(c.cdw10[:2]):
+                for cns, kind in ((IdentifyCns.NAMESPACE, PageKind.NAMESPACE),
+                                  (IdentifyCns.CONTROLLER, PageKind.CONTROLLER),
+                                  (IdentifyCns.ACTIVE_NAMESPACES, PageKind.LIST),
+                                  (IdentifyCns.DESCRIPTORS, PageKind.DESCRIPTORS)):
+                    with m.Case(cns):
+                        m.d.comb += p.kind.eq(kind)
+        with m.Else():
+            m.d.comb += [p.words.eq(log_words), p.first.eq(log_at[2:32])]
+            with m.Switch(log_id):
+                with m.Case(LogPage.SMART):
+                    m.d.comb += p.kind.eq(PageKind.SMART)
+                with m.Case(LogPage.FIRMWARE_SLOT):
+                    m.d.comb += p.kind.eq(PageKind.FIRMWARE)
+                with m.Default():
+                    m.d.comb += p.kind.eq(PageKind.ERROR)
+
+        def refuse(status):
+            m.d.sync += answer.status.eq(status)
+            m.next = "RESULT"
+
+        with m.FSM(name="admin"):
+            with m.State("IDLE"):
+                m.d.sync += [walk.eq(0), answer.eq(0), slot.eq(line.o.p.slot),
+                             again.eq(line.o.p.again)]
+                with m.If(self.clears.valid):
+                    m.d.sync += function_id.eq(self.clears.payload)
+                    m.next = "CLEAR"
+                with m.Elif(line.o.valid):
+                    m.next = "GIVEN"
+                with m.Elif(self.events.valid):
+                    m.d.sync += function_id.eq(self.events.payload)
+                    m.d.comb += self.events.ready.eq(1)
+                    m.next = "EVENT-ROW"
+            with m.State("GIVEN"):
+                m.d.sync += [c.eq(given_r.data), function_id.eq(given_r.data.function_id)]
+                m.d.comb += line.o.ready.eq(1)
+                m.next = "ROWS"
+            with m.State("ROWS"):
+                # The rows are addressed now and here in the next state.
+                m.d.sync += answer.slot.eq(slot)
+                m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.sync += [function.eq(function_r.data), queue.eq(queue_r.data)]
+                m.next = "DECODE"
+            with m.State("DECODE"):
+                self._decode(m, c, answer, refuse)
+                with m.If((c.opcode == AdminOpcode.IDENTIFY) & named_wrong):
+                    refuse(Status.INVALID_NAMESPACE)
+                with m.If((c.opcode == AdminOpcode.GET_LOG_PAGE) & log_wrong):
+                    refuse(Status.INVALID_FIELD)
+                with m.If((c.opcode == AdminOpcode.GET_LOG_PAGE) & ~log_known):
+                    refuse(Status.INVALID_LOG_PAGE)
+                with m.If(c.qid.all()):
+                    m.next = "POST-EVENT"
+
+            # --- queues -------------------------------------------------------------------
+            with m.State("CREATE-CQ"):
+                m.next = "UPDATE"
+                with m.If((c.cdw11[16:] > self.io_queues) & c.cdw11[1]):
+                    refuse(Status.INVALID_INTERRUPT_VECTOR)
+                with m.If(c.prp1[:12] != 0):
+                    refuse(Status.INVALID_PRP_OFFSET)
+                with m.If(~last_ok):
+                    refuse(Status.INVALID_QUEUE_SIZE)
+                with m.If(~qid_ok | queue.cq_valid):
+                    refuse(Status.INVALID_QUEUE_ID)
+                with m.If(~contiguous):
+                    refuse(Status.INVALID_FIELD)
+                m.d.sync += [queue.cq_valid.eq(1), queue.cq_users.eq(0),
+                             function.io_queues.eq(function.io_queues + 1)]
+            with m.State("CREATE-SQ"):
+                # The row of the completion queue comes after that of the queue itself.
+                m.d.comb += queue_r.addr.eq(Cat(cqid[:self.qid_width], function_id))
+                m.next = "CREATE-SQ-CQ"
+            with m.State("CREATE-SQ-CQ"):
+                m.d.sync += other.eq(queue_r.data)
+                m.next = "CREATE-SQ-CHECK"
+            with m.State("CREATE-SQ-CHECK"):
+                m.next = "USERS"
+                with m.If(~other.cq_valid):
+                    refuse(Status.COMPLETION_QUEUE_INVALID)
+                with m.If(c.prp1[:12] != 0):
+                    refuse(Status.INVALID_PRP_OFFSET)
+                with m.If(~last_ok):
+                    refuse(Status.INVALID_QUEUE_SIZE)
+                with m.If(~qid_ok | queue.sq_valid | ~cqid_ok):
+                    refuse(Status.INVALID_QUEUE_ID)
+                with m.If(~contiguous):
+                    refuse(Status.INVALID_FIELD)
+                m.d.sync += [
+                    queue.sq_valid.eq(1), queue.sq_ending.eq(0), queue.sq_cqid.eq(cqid),
+                    other.cq_users.eq(other.cq_users + 1),
+                    function.io_queues.eq(function.io_queues + 1),
+                ]
+            with m.State("DELETE-CQ"):
+                m.next = "UPDATE"
+                with m.If((queue.cq_users != 0) & int(self.check_users)):
+                    refuse(Status.INVALID_QUEUE_DELETION)
+                with m.If(~qid_ok | ~queue.cq_valid):
+                    refuse(Status.INVALID_QUEUE_ID)
+                m.d.sync += [queue.cq_valid.eq(0),
+                             function.io_queues.eq(function.io_queues - 1)]
+            with m.State("DELETE-SQ"):
+                with m.If(again):
+                    # Its commands end by themselves; until then this one waits in line.
+                    with m.If(self.fetched == self.ended):
+                        m.d.sync += [queue.sq_valid.eq(0), queue.sq_ending.eq(0),
+                                     function.io_queues.eq(function.io_queues - 1)]
+                        m.next = "DELETE-SQ-CQ"
+                    with m.Else():
+                        m.next = "AGAIN"
+                with m.Elif(~qid_ok | ~queue.sq_valid | queue.sq_ending):
+                    refuse(Status.INVALID_QUEUE_ID)
+                with m.Else():
+                    m.d.sync += queue.sq_ending.eq(1)
+                    m.next = "UPDATE"
+            with m.State("DELETE-SQ-CQ"):
+                m.d.comb += [queue_w.en.eq(1),
+                             queue_r.addr.eq(Cat(queue.sq_cqid, function_id))]
+                m.next = "DELETE-SQ-USERS"
+            with m.State("DELETE-SQ-USERS"):
+                m.d.comb += [
+                    queue_w.addr.eq(Cat(queue.sq_cqid, function_id)),
+                    queue_w.data.eq(queue_r.data),
+                    queue_w.data.cq_users.eq(queue_r.data.cq_users - 1),
+                    queue_w.en.eq(1), function_w.en.eq(1),
+                ]
+                m.next = "RESULT"
+            with m.State("USERS"):
+                # Before the queue's own row: they may be rows of one number.
+                m.d.comb += [queue_w.addr.eq(Cat(cqid[:self.qid_width], function_id)),
+                             queue_w.data.eq(other), queue_w.en.eq(1)]
+                with m.If(cqid[:self.qid_width] == named):
+                    m.d.sync += queue.cq_users.eq(other.cq_users)
+                m.next = "UPDATE"
+            with m.State("UPDATE"):
+                m.d.comb += self.updates.valid.eq(1)
+                with m.If(self.updates.ready):
+                    m.d.comb += [queue_w.en.eq(1), function_w.en.eq(1)]
+                    m.next = "RESULT"
+                    with m.If(c.opcode == AdminOpcode.DELETE_SQ):
+                        m.next = "AGAIN"
+            with m.State("AGAIN"):
+                m.d.comb += merge.i[1].valid.eq(1)
+                with m.If(merge.i[1].ready):
+                    m.next = "IDLE"
+
+            # --- pages and features -------------------------------------------------------
+            with m.State("PAGE"):
+                m.d.comb += pages.i.valid.eq(1)
+                with m.If(pages.i.ready):
+                    m.d.sync += answer.status.eq(pages.status)
+                    with m.If((c.opcode == AdminOpcode.GET_LOG_PAGE) & (pages.status == 0)
+                              & (log_id == LogPage.ERROR) & ~c.cdw10[15]):
+                        # The guest has seen the log: events of its kind may come again.
+                        m.d.sync += function.masked.eq(0)
+                        m.next = "EVENT"
+                    with m.Else():
+                        m.next = "RESULT"
+            with m.State("FEATURE"):
+                m.d.sync += [answer.status.eq(features.status),
+                             answer.dw0.eq(Mux(features.status == 0, features.result, 0))]
+                m.d.comb += features.store.eq(features.status == 0)
+                m.next = "RESULT"
+
+            # --- events -------------------------------------------------------------------
+            with m.State("HOLD"):
+                with m.If(function.held == AERL + 1):
+                    refuse(Status.ASYNC_EVENT_LIMIT_EXCEEDED)
+                with m.Else():
+                    m.d.comb += held_w.en.eq(1)
+                    m.d.sync += [function.held.eq(function.held + 1), answer.silent.eq(1)]
+                    m.next = "EVENT"
+            with m.State("EVENT-ROW"):
+                m.next = "EVENT-LOAD"
+            with m.State("EVENT-LOAD"):
+                m.d.sync += [function.eq(function_r.data), function.pending.eq(1), c.eq(0)]
+                m.next = "EVENT"
+            with m.State("EVENT"):
+                # A visit is asked for once; it ends by itself if the reason is gone by then.
+                m.d.comb += self.visits.valid.eq(
+                    function.pending & ~function.masked & (function.held != 0)
+                    & ~function.visiting)
+                with m.If(~self.visits.valid | self.visits.ready):
+                    m.d.comb += [function_w.en.eq(1), function_w.data.visiting.eq(
+                        function.visiting | self.visits.valid)]
+                    m.next = "RESULT"
+                    with m.If(c.opcode == 0):
+                        m.next = "IDLE"  # it was no command
+            with m.State("POST-EVENT"):
+                due = Signal()
+                m.d.comb += [
+                    due.eq(function.pending & ~function.masked & (function.held != 0)),
+                    function_w.en.eq(1), function_w.data.visiting.eq(0),
+                ]
+                m.d.sync += [
+                    answer.event.eq(1), answer.silent.eq(~due), answer.cid.eq(held_r.data),
+                    answer.dw0.eq(Mux(self.cause, *(
+                        event_result(EventType.ERROR, cause, LogPage.ERROR) for cause in (
+                            ErrorEvent.INVALID_DOORBELL_VALUE,
+                            ErrorEvent.INVALID_DOORBELL_REGISTER)))),
+                ]
+                with m.If(due):
+                    m.d.comb += [function_w.data.held.eq(function.held - 1),
+                                 function_w.data.pending.eq(0), function_w.data.masked.eq(1)]
+                m.next = "RESULT"
+
+            with m.State("RESULT"):
+                m.d.comb += self.results.valid.eq(1)
+                with m.If(self.results.ready):
+                    m.next = "IDLE"
+            with m.State("CLEAR"):
+                m.d.comb += [
+                    function_w.en.eq(1), function_w.data.eq(0), features.clear.eq(1),
+                    queue_w.en.eq(1), queue_w.data.eq(0),
+                    queue_w.addr.eq(Cat(walk[:self.qid_width], function_id)),
+                ]
+                m.d.sync += walk.eq(walk + 1)
+                with m.If(walk.all()):
+                    m.d.comb += self.clears.ready.eq(1)
+                    m.next = "IDLE"
+
+        # What an update says: of the command's queue, from the command.
+        m.d.comb += [
+            finish.function_id.eq(function_id), finish.qid.eq(named),
+            finish.completion.eq((c.opcode == AdminOpcode.CREATE_CQ)
+                                 | (c.opcode == AdminOpcode.DELETE_CQ)),
+            finish.valid.eq((c.opcode == AdminOpcode.CREATE_CQ)
+                            | (c.opcode == AdminOpcode.CREATE_SQ)),
+            finish.last.eq(c.cdw10[16:]), finish.base.eq(c.prp1), finish.cqid.eq(cqid),
+            finish.vector.eq(c.cdw11[16:]), finish.interrupts.eq(c.cdw11[1]),
+        ]
+
+        return m
+
+    def _decode(self, m, c, answer, refuse):
+        """Where a command begins, if nothing speaks against it."""
+        begins = {
+            AdminOpcode.CREATE_CQ:    "CREATE-CQ",
+            AdminOpcode.CREATE_SQ:    "CREATE-SQ",
+            AdminOpcode.DELETE_CQ:    "DELETE-CQ",
+            AdminOpcode.DELETE_SQ:    "DELETE-SQ",
+            AdminOpcode.GET_FEATURES: "FEATURE",
+            AdminOpcode.SET_FEATURES: "FEATURE",
+            AdminOpcode.ASYNC_EVENT:  "HOLD",
+            AdminOpcode.IDENTIFY:     "PAGE",
+            AdminOpcode.GET_LOG_PAGE: "PAGE",
+            AdminOpcode.ABORT:        "RESULT",
+        }
+        with m.Switch(c.opcode):
+            for opcode, state in begins.items():
+                with m.Case(opcode):
+                    m.next = state
+                    if opcode is AdminOpcode.ABORT:
+                        # Nothing is ever aborted: commands in flight end by themselves.
+                        m.d.sync += answer.dw0.eq(1)
+        with m.If((c.opcode == AdminOpcode.IDENTIFY) & (c.cdw10[2:8] != 0)):
+            refuse(Status.INVALID_FIELD)
+        with m.If(c.bad):
+            refuse(Status.INVALID_FIELD)
+        with m.Switch(c.opcode):
+            with m.Case(*begins):
+                pass
+            with m.Default():
+                refuse(Status.INVALID_OPCODE)

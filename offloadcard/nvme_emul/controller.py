@@ -1,0 +1,287 @@
+"""The NVMe house: controllers of all functions behind the card's ports."""
+
+# Ref: nvme-base-1.4c, 1.4 (Theory of Operation)
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from offloadcard.rtl.arbiter import Merge
+from offloadcard.rtl.buffer import Buffer
+from offloadcard.rtl.dma import DmaReadMux, DmaWriteMux
+from offloadcard.rtl.ports import (
+    DmaReadPort,
+    DmaWritePort,
+    DramPort,
+    InterruptPort,
+    LifecyclePort,
+    ManagementPort,
+    MmioPort,
+)
+from offloadcard.rtl.regbank import RegisterBank
+from offloadcard.rtl.worklist import WorkList
+
+from .admin import Admin
+from .completion import Completion
+from .cut import Tracker
+from .dispatch import Dispatch
+from .doorbell import Doorbell
+from .fetch import Fetch
+from .lifecycle import Lifecycle
+from .properties import Properties
+from .prp import PrpWalk
+from .slots import Release, SlotPool, Updates
+from .spec import MANAGEMENT, PAGE_OCTETS
+from .submission import Submission
+from .transfer_read import TransferRead
+from .transfer_write import TransferWrite
+
+__all__ = ["Controller"]
+
+COUNT_WIDTH = 16  # of counts of commands, which wrap
+PIECE_COUNT = 12  # of counts of pieces, which wrap
+
+
+class Controller(wiring.Component):
+    """NVMe 1.4 controllers, one per function, on volumes in the card's memory.
+
+    The path of a command: ``doorbell`` → ``submission`` → ``fetch`` → ``dispatch`` → ``prp`` →
+    ``transfer_read`` or ``transfer_write`` (through ``volume``) → ``completion``. Admin commands
+    go from ``dispatch`` to ``admin``. See ``docs/walks/nvme_read.md``.
+
+    Timing
+    ------
+    One beat per cycle of data each way at the same time; a command of one page costs at most 8
+    cycles of any part. See the parts for their latencies.
+
+    Parameters
+    ----------
+    config : CardConfig
+        The card.
+
+    Members
+    -------
+    mmio : ``In(MmioPort(...))``
+        Register accesses of the guests.
+    reads, writes : ``Out(DmaReadPort(...))``, ``Out(DmaWritePort(...))``
+        The guests' memory.
+    interrupts : ``Out(InterruptPort(...))``
+        MSI-X.
+    lifecycle : ``In(LifecyclePort(...))``
+        Functions to be stopped.
+    management : ``In(ManagementPort())``
+        Volumes, media, counters: ``spec.MANAGEMENT``.
+    dram : ``Out(DramPort(...))``
+        The store.
+    free_tags : ``In(range(pcie_tags + 1))``
+        A hint; the bounds per function do without it.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        function_id = {"function_id_width": config.function_id_width}
+        port = {"tag_width": config.dma_tag_width, "data_width": config.data_width, **function_id}
+        super().__init__({
+            "mmio":       In(MmioPort(**function_id)),
+            "reads":      Out(DmaReadPort(**port)),
+            "writes":     Out(DmaWritePort(**port)),
+            "interrupts": Out(InterruptPort(**function_id)),
+            "lifecycle":  In(LifecyclePort(**function_id)),
+            "management": In(ManagementPort()),
+            "dram":       Out(DramPort(**port)),
+            "free_tags":  In(range(config.pcie_tags + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config = self.config
+        queues = config.nvme_io_queues + 1
+        function_id = {"function_id_width": config.function_id_width}
+        queue  = {"qid_width": ceil_log2(queues + 1), **function_id}
+        slot_width = max(4, ceil_log2(config.pcie_tags))
+        slot   = {"slot_width": slot_width}
+        width  = {"data_width": config.data_width}
+        slots  = 1 << slot_width
+        read_tags, write_tags = slot_width, max(3, slot_width - 1)
+        mdts   = ceil_log2(config.nvme_mdts_octets // PAGE_OCTETS)
+
+        s = m.submodules
+        s.properties = properties = Properties(queue_size=config.nvme_queue_size, **function_id)
+        s.doorbell   = doorbell   = Doorbell(queues=queues, **queue)
+        s.submission = submission = Submission(
+            queues=queues, slots=slots, cap=max(16, slots // 4), count_width=COUNT_WIDTH, **queue)
+        s.fetch      = fetch      = Fetch(tag_width=slot_width - 2, **queue, **slot, **width)
+        s.pool       = pool       = SlotPool(count=slots)
+        s.dispatch   = dispatch   = Dispatch(mdts_octets=config.nvme_mdts_octets, **queue, **slot)
+        s.prp_read   = prp_read   = PrpWalk(**queue, **slot, **width)
+        s.prp_write  = prp_write  = PrpWalk(
+            cap=max(8, (1 << write_tags) // 2), count_width=PIECE_COUNT, **queue, **slot, **width)
+        s.transfer_read  = transfer_read  = TransferRead(
+            tag_width=read_tags, **function_id, **slot, **width)
+        s.transfer_write = transfer_write = TransferWrite(
+            tag_width=write_tags, count_width=PIECE_COUNT, **function_id, **slot, **width)
+        s.tracker_read   = tracker_read   = Tracker(**slot)
+        s.tracker_write  = tracker_write  = Tracker(**slot)
+        s.completion = completion = Completion(**queue, **slot, **width)
+        s.release    = release    = Release(count_width=COUNT_WIDTH, **queue, **slot)
+        s.admin      = admin      = Admin(
+            count_width=COUNT_WIDTH, io_queues=config.nvme_io_queues,
+            queue_size=config.nvme_queue_size, mdts=mdts, **queue, **slot, **width)
+        s.lifecycle  = lifecycle  = Lifecycle(queues=queues, count_width=COUNT_WIDTH, **queue)
+        s.updates    = updates    = Updates(count=3, **queue)
+        s.bank       = bank       = RegisterBank(MANAGEMENT)
+
+        def stream(source, target):
+            m.d.comb += [target.valid.eq(source.valid), target.payload.eq(source.payload)]
+            if not target.signature.always_ready:
+                m.d.comb += source.ready.eq(target.ready)
+
+        def buffered(source, target, name):
+            m.submodules[name] = buffer = Buffer(source.payload.shape())
+            stream(source, buffer.i)
+            stream(buffer.o, target)
+
+        def merged(name, target, *sources):
+            m.submodules[name] = merge = Merge(target.payload.shape(), count=len(sources))
+            for source, port in zip(sources, merge.i):
+                stream(source, port)
+            stream(merge.o, target)
+
+        # --- doorbells and entries --------------------------------------------------------
+        wiring.connect(m, wiring.flipped(self.mmio), properties.mmio)
+        stream(properties.doorbells, doorbell.writes)
+        stream(properties.changes, lifecycle.changes)
+        stream(doorbell.work, submission.work)
+        stream(doorbell.wakes, submission.wakes)
+        stream(admin.visits, submission.events)
+        stream(submission.fetches, fetch.i)
+        stream(fetch.o, dispatch.i)
+        stream(pool.take, dispatch.slots)
+        m.d.comb += [
+            doorbell.tail_address.eq(submission.tail_address), submission.tail.eq(doorbell.tail),
+            doorbell.head_address.eq(submission.head_address), submission.head.eq(doorbell.head),
+            completion.posted_address.eq(submission.posted_address),
+            submission.posted.eq(completion.posted),
+            release.function_addresses[0].eq(submission.done_address),
+            submission.done.eq(release.functions[0]),
+            submission.room.eq(fetch.room),
+        ]
+
+        # --- commands ---------------------------------------------------------------------
+        for part in (prp_read, prp_write, completion, admin):
+            stream(dispatch.commands, part.commands)
+        stream(dispatch.read, prp_read.i)
+        stream(dispatch.write, prp_write.i)
+        stream(dispatch.admin, admin.i)
+        for prp, transfer, tracker in ((prp_read, transfer_read, tracker_read),
+                                       (prp_write, transfer_write, tracker_write)):
+            stream(prp.segments, transfer.segments)
+            stream(prp.finals, tracker.finals)
+            stream(transfer.done, tracker.done)
+            m.d.comb += [transfer.latency.eq(bank.media_latency),
+                         transfer.rate.eq(bank.media_rate)]
+        m.d.comb += [
+            transfer_write.count_address.eq(prp_write.done_address),
+            prp_write.done.eq(transfer_write.count),
+        ]
+
+        # --- ends -------------------------------------------------------------------------
+        merged("results", completion.results, dispatch.results, tracker_read.results,
+               tracker_write.results, admin.results)
+        merged("releases", release.i, completion.releases, fetch.faults)
+        stream(release.slots, pool.give)
+        stream(release.released, submission.released)
+        stream(completion.faults, lifecycle.faults[0])
+        m.d.comb += [
+            submission.released_count.eq(release.released_count),
+            completion.busy.eq(submission.busy),
+            submission.sqhd_address.eq(completion.sqhd_address),
+            completion.sqhd.eq(submission.sqhd),
+            lifecycle.faults[1].valid.eq(fetch.faults.valid & fetch.faults.ready),
+            lifecycle.faults[1].payload.eq(fetch.faults.p.function_id),
+        ]
+
+        # --- queues and controllers begin and end -------------------------------------------
+        merged("begin", updates.i, admin.updates, lifecycle.updates)
+        for port, part in zip(updates.o, (doorbell, submission, completion)):
+            stream(port, part.updates)
+        wiring.connect(m, wiring.flipped(self.lifecycle), lifecycle.lifecycle)
+        stream(lifecycle.clears, properties.clears)
+        stream(lifecycle.admin_clears, admin.clears)
+        m.d.comb += [
+            properties.word_address.eq(lifecycle.word_address), lifecycle.word.eq(properties.word),
+            properties.status_write.eq(lifecycle.status_write),
+            properties.status_function_id.eq(lifecycle.status_function_id),
+            properties.status.eq(lifecycle.status),
+            submission.function_address.eq(lifecycle.function_address),
+            lifecycle.fetched.eq(submission.function),
+            release.function_addresses[1].eq(lifecycle.function_address),
+            lifecycle.ended.eq(release.functions[1]),
+            submission.queue_address.eq(admin.queue_address), admin.fetched.eq(submission.queue),
+            release.queue_address.eq(admin.queue_address), admin.ended.eq(release.queue),
+            doorbell.cause_address.eq(admin.cause_address), admin.cause.eq(doorbell.cause),
+        ]
+        self._events(m, doorbell, admin)
+
+        # --- DMA --------------------------------------------------------------------------
+        tag_width = config.dma_tag_width - 2
+        s.read_mux  = read_mux  = DmaReadMux(count=4, tag_width=tag_width, **function_id, **width)
+        s.write_mux = write_mux = DmaWriteMux(count=3, tag_width=tag_width, **function_id, **width)
+        for client, part in zip(read_mux.clients, (fetch, prp_read, prp_write, transfer_write)):
+            self._join(m, part.reads.requests, client.requests)
+            self._join(m, client.beats, part.reads.beats)
+        for client, part in zip(write_mux.clients, (transfer_read, completion, admin)):
+            self._join(m, part.writes.beats, client.beats)
+            self._join(m, client.answers, part.writes.answers)
+        buffered(read_mux.port.requests, self.reads.requests, "border_reads")
+        buffered(write_mux.port.beats, self.writes.beats, "border_writes")
+        buffered(completion.interrupts.requests, self.interrupts.requests, "border_interrupts")
+        stream(self.reads.beats, read_mux.port.beats)
+        stream(self.writes.answers, write_mux.port.answers)
+        stream(self.interrupts.answers, completion.interrupts.answers)
+        s.border_dram = border = Buffer(self.dram.reads.payload.shape())
+        self._join(m, transfer_read.reads, border.i)
+        stream(border.o, self.dram.reads)
+        self._join(m, self.dram.beats, transfer_read.beats)
+        self._join(m, transfer_write.writes, self.dram.writes)
+        self._join(m, self.dram.answers, transfer_write.answers)
+
+        # --- management -------------------------------------------------------------------
+        wiring.connect(m, wiring.flipped(self.management), bank.management)
+        store = {"valid": bank.volume_flags.valid, "read_only": bank.volume_flags.read_only,
+                 "blocks_4096": bank.volume_flags.blocks_4096, "base": bank.volume_base,
+                 "blocks": bank.volume_blocks}
+        for part in (dispatch, transfer_read, transfer_write, admin):
+            m.d.comb += [
+                part.volumes.valid.eq(bank.volume_store_write),
+                part.volumes.p.function_id.eq(bank.volume_index.function_id),
+                part.volumes.p.volume.eq(bank.volume_index.nsid - 1),
+                *(part.volumes.p.row[name].eq(value) for name, value in store.items()),
+            ]
+        m.d.comb += [
+            bank.commands.eq(dispatch.accepted), bank.refused.eq(dispatch.refused),
+            bank.read_octets.eq(transfer_read.octets), bank.write_octets.eq(transfer_write.octets),
+            bank.completions.eq(completion.completions),
+            bank.doorbell_errors.eq(doorbell.errors), bank.busy.eq(submission.busy),
+        ]
+
+        return m
+
+    def _join(self, m, source, target):
+        """Connect streams whose payloads differ in the width of ``tag`` only."""
+        m.d.comb += target.valid.eq(source.valid)
+        if not target.signature.always_ready:
+            m.d.comb += source.ready.eq(target.ready)
+        m.d.comb += [target.p[name].eq(source.p[name]) for name in source.p.shape().members]
+
+    def _events(self, m, doorbell, admin):
+        """Doorbell errors wait as a list of functions, so that none crowds out another."""
+        m.submodules.events = events = WorkList(count=1 << self.config.function_id_width)
+        m.d.comb += [
+            events.i.valid.eq(doorbell.events.valid),
+            events.i.payload.eq(doorbell.events.payload),
+            admin.events.valid.eq(events.o.valid), admin.events.payload.eq(events.o.payload),
+            events.o.ready.eq(admin.events.ready),
+        ]

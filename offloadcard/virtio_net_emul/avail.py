@@ -1,0 +1,390 @@
+"""The available ring: which queue has something, how much, and the reads of its entries."""
+
+# Ref: virtio-1.2, 2.7.6 (The Virtqueue Available Ring), 2.7.13 (Supplying Buffers to The Device)
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.buffer import Queue
+from ..rtl.ports import DmaReadPort
+from ..rtl.worklist import WorkList
+from .spec import VirtqAvailHeader
+from .table import Pool, Table
+
+__all__ = ["Avail"]
+
+
+class Avail(wiring.Component):
+    """Turn doorbells into batches: visit the queues that have work in turn, read their index when
+    nothing is known to be there, and the ring when something is.
+
+    A visit costs a queue at most one batch, so queues share the card round robin. At most one read
+    of a queue's index is in flight; ring reads of one queue follow each other without waiting.
+
+    Timing
+    ------
+    4 cycles a visit or index answer. Doorbell to read of the index: 8 cycles; index to ring: 4.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Sizes.
+    limited : bool
+        Fetch no more than ``limit`` asks for (receive); else all that there is (transmit).
+
+    Members
+    -------
+    doorbells : ``In(stream, always_ready)``
+        Queues whose driver, or whose packets, ask for a look.
+    looks : ``In(stream)``
+        The same, from inside the card, when ``doorbells`` leaves room.
+    completions : ``In(stream)``
+        Queues of which a batch ended.
+    queue : ``Out``
+        The queue looked at: address of the rows that follow by 1 cycle.
+    setup, alive, frame_pages : ``In``
+        What is set up of that queue; whether its function may go on; pages of a frame.
+    done : ``In(4)``
+        Batches of it that ended, modulo 16.
+    limit : ``In(16)``
+        Entries that may be asked for since power-up, modulo 2**16.
+    quiet : ``In(1)``
+        Nothing but batches stands against the end of that queue.
+    reads : ``Out(DmaReadPort(...))``
+        DMA.
+    batch_write : ``Out``
+        A new row of the batch table.
+    order_write : ``Out``
+        A new entry of the queue's order.
+    ring_write : ``Out``
+        Ring entries as they come in.
+    arrived : ``Out(stream)``
+        Batches whose ring entries are there, or not (``error``).
+    returned : ``In(stream, always_ready)``
+        Batches that ended: their ids.
+    dry : ``Out(stream)``
+        Queues of which the ring was seen empty.
+    failures : ``Out(stream)``
+        Functions whose driver broke the rules, or whose memory did not answer.
+    checks : ``In(stream)``
+        Queues to be ended: is it idle? If so its row is cleared.
+    idle : ``Out(1)``
+        Answer, valid with ``checked``.
+    checked : ``Out(1)``
+        High for one cycle a check.
+    """
+
+    def __init__(self, geometry, *, limited):
+        self.geometry = g = geometry
+        self.limited  = limited
+        self.tag_width = Shape.cast(g.batch_id).width  # a batch, and which of its two reads
+        queue = unsigned(g.queue_bits)
+        ring_bits = 16 * g.batch
+        self.granule = min(g.data_width, ring_bits)
+        super().__init__({
+            "doorbells":   In(stream.Signature(queue, always_ready=True)),
+            "looks":       In(stream.Signature(queue)),
+            "completions": In(stream.Signature(queue)),
+            "queue":       Out(queue),
+            "setup":       In(g.setup),
+            "alive":       In(1),
+            "frame_pages": In(range(g.frame_pages + 1)),
+            "done":        In(4),
+            "limit":       In(16),
+            "quiet":       In(1),
+            "reads":       Out(DmaReadPort(function_id_width=g.id_width,
+                                           tag_width=self.tag_width, data_width=g.data_width)),
+            "batch_write": Out(data.StructLayout({
+                "enable": 1, "batch": range(g.batches), "row": g.batch_row})),
+            "order_write": Out(data.StructLayout({
+                "enable": 1, "place": g.queue_bits + 3, "entry": g.order_entry})),
+            "ring_write":  Out(data.StructLayout({
+                "enable": ring_bits // self.granule, "batch": range(g.batches),
+                "row": ring_bits})),
+            "arrived":     Out(stream.Signature(data.StructLayout({
+                "batch": range(g.batches), "error": 1}))),
+            "returned":    In(stream.Signature(g.batch_id, always_ready=True)),
+            "dry":         Out(stream.Signature(queue)),
+            "failures":    Out(stream.Signature(g.id_width)),
+            "checks":      In(stream.Signature(queue)),
+            "idle":        Out(1),
+            "checked":     Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+
+        m.submodules.called = called = WorkList(count=g.queues)
+        m.submodules.more   = more   = WorkList(count=g.queues)
+        m.submodules.pool   = pool   = Pool(count=g.batches, generation=True)
+        m.submodules.rows   = rows   = Table(data.StructLayout({
+            "next": 16, "known": 16, "total": 16, "issued": 4, "busy": 1, "again": 1,
+            "blocked": 1}), depth=g.queues)
+        m.submodules.indices = indices = Queue(data.StructLayout({
+            "batch": range(g.batches), "idx": 16, "error": 1}), depth=g.batches)
+        m.submodules.dry      = dry      = Queue(unsigned(g.queue_bits), depth=4)
+        m.submodules.failures = failures = Queue(unsigned(g.id_width), depth=4)
+        m.submodules.owners   = owners   = Table(
+            g.queue_bits + 1, depth=g.batches)
+        wiring.connect(m, dry.o, wiring.flipped(self.dry))
+        wiring.connect(m, failures.o, wiring.flipped(self.failures))
+        self._answers(m, indices)
+
+        # --- who is looked at ---
+        visit    = Signal()
+        index    = Signal()
+        check    = Signal()
+        by_call  = Signal()
+        queue    = Signal(g.queue_bits)
+        queue_r  = Signal(g.queue_bits)
+        id_r     = Signal(g.batch_id)
+        idx_r    = Signal(16)
+        error_r  = Signal()
+        idle     = Signal()
+        lent     = Signal(g.batch_id)
+        m.d.comb += lent.eq(pool.o.payload)
+        # An index answer knows its batch, the batch its queue: one more cycle to look that up.
+        seen     = Signal()
+        m.d.comb += owners.addresses[0].eq(indices.o.p.batch)
+        m.d.sync += seen.eq(indices.o.valid & ~indices.o.ready)
+
+        row = rows.rows[0]
+        m.d.comb += [self.queue.eq(queue), rows.addresses[0].eq(queue)]
+        m.d.comb += pool.i.valid.eq(self.returned.valid)
+        m.d.comb += pool.i.payload.eq(self.returned.payload)
+
+        again_call = Signal()
+        again_more = Signal()
+        m.d.comb += [
+            called.i.payload.eq(Mux(self.doorbells.valid, self.doorbells.payload,
+                                    Mux(again_call, queue_r, self.looks.payload))),
+            called.i.valid.eq(self.doorbells.valid | again_call | self.looks.valid),
+            self.looks.ready.eq(~self.doorbells.valid & ~again_call),
+            more.i.payload.eq(Mux(again_more, queue_r, self.completions.payload)),
+            more.i.valid.eq(again_more | self.completions.valid),
+            self.completions.ready.eq(~again_more),
+        ]
+
+        # --- the machine ---
+        size  = Signal(16)
+        have  = Signal(16)
+        place = Signal(16)
+        room  = Signal(signed(16))
+        known = Signal(16)
+        next_ = Signal.like(row)
+        ring  = Signal()
+        mask  = Signal(16)
+        row_r = Signal.like(row)
+        setup = Signal(g.setup)
+        pages = Signal.like(self.frame_pages)
+        m.d.comb += [next_.eq(row_r), rows.address.eq(queue_r), rows.row.eq(next_)]
+        request = self.reads.requests
+        m.d.comb += [
+            request.p.function_id.eq(g.function_of(queue_r)),
+            request.p.tag.eq(Cat(id_r.batch, ring)),
+        ]
+        m.d.comb += [
+            self.batch_write.batch.eq(id_r.batch),
+            self.batch_write.row.queue.eq(queue_r),
+            self.batch_write.row.position.eq(row_r.next),
+            self.batch_write.row.generation.eq(id_r.generation),
+            self.batch_write.row.desc.eq(setup.desc),
+            self.batch_write.row.driver.eq(setup.driver),
+            self.batch_write.row.device.eq(setup.device),
+            self.batch_write.row.size.eq(setup.size),
+            self.batch_write.row.vector.eq(setup.vector),
+            self.batch_write.row.frame_pages.eq(pages),
+            self.order_write.place.eq(Cat(row_r.issued[:3], queue_r)),
+            self.order_write.entry.batch.eq(id_r.batch),
+            self.order_write.entry.lap.eq(~row_r.issued[3]),
+            owners.address.eq(id_r.batch),
+            owners.row.eq(Cat(queue_r, id_r.generation)),
+            failures.i.payload.eq(g.function_of(queue_r)),
+            dry.i.payload.eq(queue_r),
+        ]
+        give_back = Signal()
+        count = Signal(range(g.batch + 1))
+        m.d.comb += self.batch_write.row.count.eq(count)
+
+        # Ids that are given back unused go first when nobody else gives one back.
+        m.submodules.unused = unused = Queue(Shape.cast(g.batch_id), depth=g.batches)
+        m.d.comb += unused.i.payload.eq(id_r)
+        m.d.comb += unused.i.valid.eq(give_back)
+        take_id  = Signal()
+        id_there = Signal()
+        id_next  = Signal(g.batch_id)
+        second   = Signal()
+        m.d.comb += [
+            id_there.eq(unused.o.valid | pool.o.valid),
+            id_next.eq(Mux(unused.o.valid, unused.o.payload, lent)),
+            unused.o.ready.eq(take_id & second),
+            pool.o.ready.eq(take_id & ~second),
+        ]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(seen & indices.o.valid):
+                    m.d.comb += [queue.eq(owners.rows[0]), indices.o.ready.eq(1)]
+                    m.d.sync += [
+                        index.eq(1), visit.eq(0), check.eq(0), id_r.batch.eq(indices.o.p.batch),
+                        id_r.generation.eq(owners.rows[0][-1]),
+                        idx_r.eq(indices.o.p.idx), error_r.eq(indices.o.p.error)]
+                    m.next = "LOOK"
+                with m.Elif(self.checks.valid):
+                    m.d.comb += [queue.eq(self.checks.payload), self.checks.ready.eq(1)]
+                    m.d.sync += [index.eq(0), visit.eq(0), check.eq(1)]
+                    m.next = "LOOK"
+                with m.Elif(id_there & dry.i.ready & (called.o.valid | more.o.valid)):
+                    m.d.comb += [
+                        queue.eq(Mux(more.o.valid, more.o.payload, called.o.payload)),
+                        more.o.ready.eq(1), called.o.ready.eq(~more.o.valid)]
+                    m.d.sync += [index.eq(0), visit.eq(1), check.eq(0),
+                                 by_call.eq(~more.o.valid), id_r.eq(id_next),
+                                 second.eq(unused.o.valid)]
+                    m.next = "LOOK"
+                m.d.sync += queue_r.eq(queue)
+            with m.State("LOOK"):
+                m.d.comb += known.eq(Mux(index, idx_r, row.known))
+                m.d.sync += [
+                    row_r.eq(row), row_r.known.eq(known), have.eq(known - row.next),
+                    setup.eq(self.setup), pages.eq(self.frame_pages),
+                    mask.eq(self.setup.size - 1),
+                    room.eq(self.limit - row.total),
+                    idle.eq((row.issued == self.done) & ~row.busy & self.quiet),
+                ]
+                runs = Signal()
+                full = Signal()
+                m.d.comb += [runs.eq(self.alive & self.setup.enable),
+                             full.eq((row.issued - self.done)[:4] == g.per_queue)]
+                m.next = "CHECK"
+                with m.If(visit):
+                    with m.If(~runs):
+                        m.next = "IDLE"
+                    with m.Elif(row.busy | full):
+                        m.next = "LATER"
+                with m.Elif(index & ~runs):
+                    m.next = "STOPPED"
+                m.d.sync += size.eq(self.setup.size - (row.next & (self.setup.size - 1)))
+            with m.State("LATER"):
+                m.d.comb += [next_.again.eq(row_r.again | row_r.busy & by_call),
+                             next_.blocked.eq(row_r.blocked | ~row_r.busy & by_call),
+                             rows.enable.eq(1)]
+                m.next = "IDLE"
+            with m.State("STOPPED"):
+                m.d.comb += [next_.busy.eq(0), next_.again.eq(0), next_.known.eq(row_r.next),
+                             rows.enable.eq(1), give_back.eq(1)]
+                m.next = "IDLE"
+            with m.State("CHECK"):
+                with m.If(check):
+                    m.d.comb += [
+                        next_.next.eq(0), next_.known.eq(0), next_.again.eq(0),
+                        next_.blocked.eq(0), rows.enable.eq(idle),
+                        self.checked.eq(1), self.idle.eq(idle)]
+                    m.next = "IDLE"
+                with m.Elif(index & (error_r | (have > setup.size))):
+                    # [virtio-1.2: 2.7.6] more entries than the ring holds: not a driver's index.
+                    m.d.comb += failures.i.valid.eq(1)
+                    with m.If(failures.i.ready):
+                        m.next = "STOPPED"
+                with m.Elif(index & (have == 0)):
+                    m.d.comb += [next_.busy.eq(0), next_.again.eq(0), rows.enable.eq(1),
+                                 give_back.eq(1), again_call.eq(row_r.again),
+                                 dry.i.valid.eq(~row_r.again)]
+                    # A doorbell in this very cycle is remembered instead, by waiting for it.
+                    with m.If(row_r.again & self.doorbells.valid | ~dry.i.ready):
+                        m.d.comb += [rows.enable.eq(0), give_back.eq(0), dry.i.valid.eq(0)]
+                    with m.Else():
+                        m.next = "IDLE"
+                with m.Elif(visit & (have == 0)):
+                    ask = Signal()
+                    m.d.comb += ask.eq(by_call | row_r.blocked)
+                    if self.limited:
+                        with m.If(room <= 0):
+                            m.d.comb += ask.eq(0)
+                    m.next = "IDLE"
+                    with m.If(ask):
+                        m.next = "ASK"
+                with m.Else():
+                    least = Signal(16)
+                    wrap  = Signal(16)
+                    m.d.comb += wrap.eq(Mux(have < size, have, size))
+                    m.d.comb += least.eq(Mux(wrap < g.batch, wrap, g.batch))
+                    m.next = "RING"
+                    if self.limited:
+                        # An index answer holds a batch and takes what it came for.
+                        m.d.sync += count.eq(Mux((room > 0) & (room < least), room, least))
+                        with m.If((room <= 0) & visit):
+                            m.next = "IDLE"
+                        with m.If((room <= 0) & index):
+                            m.d.sync += count.eq(1)
+                    else:
+                        m.d.sync += count.eq(least)
+            with m.State("ASK"):
+                m.d.comb += [
+                    ring.eq(0), request.valid.eq(1),
+                    request.p.address.eq(setup.driver), request.p.length.eq(4)]
+                with m.If(request.ready):
+                    m.d.comb += [take_id.eq(1), owners.enable.eq(1), rows.enable.eq(1),
+                                 next_.busy.eq(1), next_.blocked.eq(0)]
+                    m.next = "IDLE"
+            with m.State("RING"):
+                offset = Signal(17)
+                after  = Signal(16)
+                m.d.comb += [
+                    offset.eq((row_r.next & mask) << 1),
+                    ring.eq(1), request.valid.eq(1),
+                    request.p.address.eq(setup.driver + 4 + offset),
+                    request.p.length.eq(count << 1),
+                    after.eq(row_r.next + count)]
+                again = Signal()
+                m.d.comb += again.eq(row_r.again & index)
+                with m.If(request.ready):
+                    m.d.comb += [
+                        take_id.eq(visit), rows.enable.eq(1), next_.next.eq(after),
+                        next_.total.eq(row_r.total + count), next_.issued.eq(row_r.issued + 1),
+                        next_.blocked.eq(0), self.batch_write.enable.eq(1),
+                        self.order_write.enable.eq(1),
+                        again_more.eq((after != row_r.known) | row_r.again)]
+                    # What was asked for while the index was on its way is asked again.
+                    with m.If(index):
+                        m.d.comb += [next_.busy.eq(0), next_.again.eq(0)]
+                    with m.If(again):
+                        m.d.comb += next_.blocked.eq(1)
+                    m.next = "IDLE"
+
+        return m
+
+    def _answers(self, m, indices):
+        """Index answers to the machine, ring answers to the ring table."""
+        g = self.geometry
+        beat = self.reads.beats.p
+        ring = Signal()
+        header = Signal(VirtqAvailHeader)
+        m.d.comb += [ring.eq(beat.tag[-1]), header.eq(beat.data.as_value()[:32])]
+        m.d.comb += [
+            indices.i.valid.eq(self.reads.beats.valid & beat.last & ~ring),
+            indices.i.p.batch.eq(beat.tag[:-1]),
+            indices.i.p.idx.eq(header.idx),
+            indices.i.p.error.eq(beat.error),
+        ]
+        m.submodules.rings = rings = Queue(self.arrived.payload.shape(), depth=g.batches)
+        wiring.connect(m, rings.o, wiring.flipped(self.arrived))
+        m.d.comb += [
+            rings.i.valid.eq(self.reads.beats.valid & beat.last & ring),
+            rings.i.p.batch.eq(beat.tag[:-1]),
+            rings.i.p.error.eq(beat.error),
+            self.ring_write.batch.eq(beat.tag[:-1]),
+        ]
+        parts = len(self.ring_write.enable)
+        number = Signal(range(max(parts, 2)))
+        now    = Signal.like(number)
+        m.d.comb += now.eq(Mux(beat.first, 0, number))
+        with m.If(self.reads.beats.valid):
+            m.d.sync += number.eq(now + 1)
+        taken = beat.data.as_value()[:self.granule]
+        m.d.comb += self.ring_write.row.eq(taken.replicate(parts))
+        with m.If(self.reads.beats.valid & ring):
+            for part in range(parts):
+                m.d.comb += self.ring_write.enable[part].eq(now == part)

@@ -1,0 +1,222 @@
+"""Chains of descriptors: checked one by one, cut into segments, followed to their end."""
+
+# Ref: virtio-1.2, 2.7.5 (The Virtqueue Descriptor Table), 5.1.6 (Device Operation)
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.buffer import Queue
+from ..rtl.ports import DmaReadPort
+from .spec import (
+    FRAME_MIN,
+    NET_HDR_OCTETS,
+    VIRTQ_DESC_F_INDIRECT,
+    VIRTQ_DESC_F_NEXT,
+    VIRTQ_DESC_F_WRITE,
+    VirtqDesc,
+)
+from .table import Pool, Table
+
+__all__ = ["Chain"]
+
+
+class Chain(wiring.Component):
+    """Judge each descriptor and say what octets of the packet it holds; ask for the next one.
+
+    Chains of different entries are walked at the same time, each with its own place in memory.
+    ``error`` ends a chain whose driver broke the rules: an INDIRECT that was never offered, a
+    direction that does not fit, an id from nowhere, more descriptors than the queue has (a loop),
+    a frame too long or too short. A receive chain ends where the packet ends; ``short`` tells that
+    the chain ended first.
+
+    Timing
+    ------
+    One descriptor per cycle; a segment leaves 3 cycles after its descriptor came.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Sizes.
+    receive : bool
+        The chains are the driver's receive buffers.
+
+    Members
+    -------
+    heads : ``In(stream(head))``
+        First descriptors, and markers, which pass in order.
+    batch, batch_row
+        Address of the batch table's row, which follows by 1 cycle.
+    reads : ``Out(DmaReadPort(...))``
+        DMA.
+    segments : ``Out(stream(segment))``
+        What came of each descriptor, and the markers.
+    """
+
+    # What a mutant changes: count the descriptors of a chain.
+    _counts_hops = True
+
+    def __init__(self, geometry, *, receive):
+        self.geometry = g = geometry
+        self.receive  = receive
+        self.tag_width = (g.next_tags - 1).bit_length()
+        super().__init__({
+            "heads":     In(stream.Signature(g.head)),
+            "batch":     Out(range(g.batches)),
+            "batch_row": In(g.batch_row),
+            "reads":     Out(DmaReadPort(function_id_width=g.id_width, tag_width=self.tag_width,
+                                         data_width=g.data_width)),
+            "segments":  Out(stream.Signature(g.segment)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        follow = data.StructLayout({
+            "slot": g.slot, "address": 64, "function_id": g.id_width})
+        m.submodules.segments = segments = Queue(g.segment, depth=8)
+        m.submodules.follows  = follows  = Queue(follow, depth=8)
+        m.submodules.nexts    = nexts    = Queue(data.StructLayout({
+            "slot": g.slot, "desc": VirtqDesc, "error": 1}), depth=g.next_tags)
+        m.submodules.state    = state    = Table(data.StructLayout({
+            "offset": 14, "hops": 13, "packet": g.packet}), depth=1 << Shape.cast(g.slot).width)
+        wiring.connect(m, segments.o, wiring.flipped(self.segments))
+        self._fetch(m, follows.o, nexts.i)
+
+        # First stage: who goes, a chain that goes on before one that begins.
+        goes    = Signal()
+        chained = Signal()
+        head    = Signal(g.head)
+        m.d.comb += [
+            goes.eq((segments.level < 5) & (follows.level < 5)),
+            chained.eq(nexts.o.valid),
+            nexts.o.ready.eq(goes),
+            self.heads.ready.eq(goes & ~chained),
+            head.eq(self.heads.payload),
+        ]
+        with m.If(chained):
+            m.d.comb += [
+                head.slot.eq(nexts.o.p.slot), head.desc.eq(nexts.o.p.desc),
+                head.bad.eq(nexts.o.p.error), head.marker.eq(0)]
+        m.d.comb += [self.batch.eq(head.slot.batch),
+                     state.addresses[0].eq(head.slot.as_value())]
+        valid_r   = Signal()
+        chained_r = Signal()
+        head_r    = Signal(g.head)
+        m.d.sync += [valid_r.eq(goes & (chained | self.heads.valid)),
+                     chained_r.eq(chained), head_r.eq(head)]
+
+        # Second stage: the descriptor against what is known of its chain.
+        row    = self.batch_row
+        desc   = head_r.desc
+        packet = Signal(g.packet)
+        offset = Signal(14)
+        hops   = Signal(13)
+        end    = Signal(33)
+        limit  = Signal(14)
+        next_  = Signal()
+        wrong  = Signal()
+        last   = Signal()
+        m.d.comb += [
+            packet.eq(Mux(chained_r, state.rows[0].packet, head_r.packet)),
+            offset.eq(Mux(chained_r, state.rows[0].offset, 0)),
+            hops.eq(Mux(chained_r, state.rows[0].hops, 0) + 1),
+            end.eq(offset + desc.len),
+            next_.eq((desc.flags & VIRTQ_DESC_F_NEXT) != 0),
+        ]
+        writes = Signal()
+        m.d.comb += writes.eq((desc.flags & VIRTQ_DESC_F_WRITE) != 0)
+        rules = [
+            head_r.bad,
+            (desc.flags & VIRTQ_DESC_F_INDIRECT) != 0,   # [virtio-1.2: 2.7.5.3.1]
+            writes != self.receive,
+            next_ & (desc.next >= row.size),
+        ]
+        if self._counts_hops:
+            rules.append(next_ & (hops >= row.size))     # [virtio-1.2: 2.7.5.2] no loops
+        take = Signal(14)
+        short = Signal()
+        if self.receive:
+            full = Signal()
+            m.d.comb += [
+                limit.eq(packet.length + NET_HDR_OCTETS),
+                full.eq(end >= limit),
+                take.eq(Mux(full, limit - offset, desc.len)),
+                wrong.eq(Cat(*rules).any() & ~(full & ~head_r.bad & writes
+                                               & ~((desc.flags & VIRTQ_DESC_F_INDIRECT) != 0))),
+                short.eq(~next_ & ~full),
+                last.eq(full | ~next_ | wrong),
+            ]
+        else:
+            most = min(g.config.max_frame_octets, g.frame_pages * 512)
+            m.d.comb += [
+                limit.eq(Mux(row.frame_pages >= g.frame_pages, most, row.frame_pages << 9)
+                         + NET_HDR_OCTETS),
+                take.eq(desc.len),
+                wrong.eq(Cat(*rules, end > limit,
+                             ~next_ & (end < NET_HDR_OCTETS + FRAME_MIN)).any()),
+                last.eq(~next_ | wrong),
+            ]
+        out = Signal(g.segment)
+        m.d.comb += [
+            out.slot.eq(head_r.slot),
+            out.function_id.eq(g.function_of(row.queue)),
+            out.address.eq(desc.addr), out.length.eq(take), out.offset.eq(offset),
+            out.last.eq(last), out.error.eq(wrong), out.short.eq(short), out.packet.eq(packet),
+            out.frame_pages.eq(row.frame_pages), out.count.eq(row.count),
+            out.marker.eq(head_r.marker), out.upto.eq(head_r.upto),
+            out.final.eq(head_r.final), out.skip.eq(head_r.skip),
+            state.address.eq(head_r.slot.as_value()),
+            state.row.offset.eq(end), state.row.hops.eq(hops), state.row.packet.eq(packet),
+        ]
+        goes_on = Signal()
+        m.d.comb += goes_on.eq(~last & ~head_r.marker)
+        m.d.comb += state.enable.eq(valid_r & goes_on)
+
+        # Third stage: registers, then the queues.
+        m.d.sync += [
+            segments.i.valid.eq(valid_r), segments.i.payload.eq(out),
+            follows.i.valid.eq(valid_r & goes_on),
+            follows.i.p.slot.eq(head_r.slot),
+            follows.i.p.function_id.eq(g.function_of(row.queue)),
+            follows.i.p.address.eq(row.desc + (desc.next << 4)),
+        ]
+
+        return m
+
+    def _fetch(self, m, follows, nexts):
+        """Reads of one descriptor each, and their answers."""
+        g = self.geometry
+        m.submodules.tags  = tags  = Pool(count=g.next_tags)
+        m.submodules.slots = slots = Table(g.slot, depth=g.next_tags)
+        request = self.reads.requests
+        m.d.comb += [
+            request.valid.eq(follows.valid & tags.o.valid),
+            request.p.tag.eq(tags.o.payload),
+            request.p.function_id.eq(follows.p.function_id),
+            request.p.address.eq(follows.p.address),
+            request.p.length.eq(16),
+            follows.ready.eq(request.ready & tags.o.valid),
+            tags.o.ready.eq(request.ready & follows.valid),
+            slots.address.eq(tags.o.payload),
+            slots.row.eq(follows.p.slot),
+            slots.enable.eq(follows.valid & follows.ready),
+        ]
+        beats = self.reads.beats
+        beat  = Signal.like(beats.payload)
+        valid = Signal()
+        m.d.comb += slots.addresses[0].eq(beats.p.tag)
+        m.d.sync += [valid.eq(beats.valid), beat.eq(beats.payload)]
+        octets = Signal(128)
+        if g.data_width >= 128:
+            m.d.comb += octets.eq(beat.data.as_value()[:128])
+        else:
+            kept = Signal(64)
+            with m.If(valid):
+                m.d.sync += kept.eq(beat.data.as_value())
+            m.d.comb += octets.eq(Cat(kept, beat.data.as_value()))
+        m.d.comb += [
+            tags.i.valid.eq(valid & beat.last), tags.i.payload.eq(beat.tag),
+            nexts.valid.eq(valid & beat.last), nexts.p.slot.eq(slots.rows[0]),
+            nexts.p.desc.eq(octets), nexts.p.error.eq(beat.error),
+        ]

