@@ -54,7 +54,7 @@ class ConfigSpace(wiring.Component):
 
     Timing
     ------
-    A configuration request is answered 8 cycles after it came; an access through virtio's PCI
+    A configuration request is answered 5 cycles after it came; an access through virtio's PCI
     configuration access takes as long as a register read of the device. Power-up takes one cycle
     per function.
 
