@@ -81,7 +81,8 @@ class KeyedHash(wiring.Component):
         bit = Signal()
         m.d.comb += bit.eq(Cat(state[tap] for tap in TAPS).xor())
         with m.If(self.load):
-            m.d.sync += [state.eq(Mux(self.seed == SALT, 1, self.seed ^ SALT)), left.eq(length + WARMUP)]
+            m.d.sync += [state.eq(Mux(self.seed == SALT, 1, self.seed ^ SALT)),
+                         left.eq(length + WARMUP)]
         with m.Elif(left != 0):
             m.d.sync += [
                 left.eq(left - 1),
