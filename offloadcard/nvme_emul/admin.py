@@ -262,7 +262,7 @@ class Admin(wiring.Component):
                 m.next = "DECODE"
             with m.State("DECODE"):
                 self._decode(m, c, answer, refuse)
-                with m.If((c.opcode == AdminOpcode.IDENTIFY) & named_wrong):
+                with m.If((c.opcode == AdminOpcode.IDENTIFY) & (c.cdw10[2:8] == 0) & named_wrong):
                     refuse(Status.INVALID_NAMESPACE)
                 with m.If((c.opcode == AdminOpcode.GET_LOG_PAGE) & log_wrong):
                     refuse(Status.INVALID_FIELD)
