@@ -445,7 +445,7 @@ class Admin(wiring.Component):
                                  | (c.opcode == AdminOpcode.DELETE_CQ)),
             finish.valid.eq((c.opcode == AdminOpcode.CREATE_CQ)
                             | (c.opcode == AdminOpcode.CREATE_SQ)),
-            finish.last.eq(c.cdw10[16:]), finish.base.eq(c.prp1), finish.cqid.eq(cqid),
+            finish.size.eq(c.cdw10[16:]), finish.base.eq(c.prp1), finish.cqid.eq(cqid),
             finish.vector.eq(c.cdw11[16:]), finish.interrupts.eq(c.cdw11[1]),
         ]
 
