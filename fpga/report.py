@@ -32,12 +32,13 @@ def report(rtlil, *, block, config, work, routes=0, step=lambda text: None):
     step("counting")
     with netlist_path.open() as lines:
         netlist = read_blif(lines, family)
-    levels, start, end = netlist.longest_path()
+    paths = netlist.paths()
     record = {
         "block": block, "preset": config.name, "functions": config.functions,
         "data_width": config.data_width, "family": family, "commit": _commit(),
-        "cells": netlist.counts(), "lut_levels": levels,
-        "lut_levels_path": {"from": start, "to": end},
+        "cells": netlist.counts(), "lut_levels": paths[0][0] if paths else 0,
+        "longest_paths": [{"lut_levels": levels, "from": start, "to": end}
+                          for levels, start, end in paths],
         "clock_mhz_stated": config.clock_mhz, "clock_mhz_routed": [],
         "wall_s": 0.0,
     }

@@ -76,7 +76,7 @@ class Pipeline(wiring.Component):
         lanes  = config.data_width // 8
         # Two of the longest frames, so that one can come while one goes.
         longest = -(-(config.max_frame_octets + DESCRIPTOR_OCTETS) // lanes)
-        room    = 1 << (2 * longest - 1).bit_length()
+        room    = 2 * longest
         headers = Headers(config, cell_width=(self.cells - 1).bit_length(),
                           slot_width=min(10, (config.gft_flows - 1).bit_length() - 2),
                           room=room, credits=64 if config.data_width == 512 else 32)

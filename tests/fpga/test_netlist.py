@@ -29,16 +29,29 @@ def test_counts_and_levels_by_hand():
     netlist = read_blif(BLIF.splitlines(keepends=True), "xcup")
     assert netlist.counts() == {"lut": 4 + 8, "ff": 1, "block_ram": 2, "ultra_ram": 0,
                                 "lut_as_memory": 8}
-    levels, start, end = netlist.longest_path()
-    # a, b -> LUT2 -> LUT6 -> carry (no level) -> LUT1 -> q
-    assert levels == 3 and start == ["a", "b"] and end == ["FDRE q D"]
+    # a, b -> LUT2 -> LUT6 -> carry (no level) -> LUT1 -> q, and the block's address beside it.
+    longest, other, *_ = netlist.paths()
+    assert longest == (3, ["a", "b"], "FDRE q D")
+    assert other == (3, ["a", "b"], "RAMB36E2  ADDRARDADDR")
+
+
+def test_a_carry_chain_and_a_memory_are_no_loops():
+    """From an upper bit back to no lower one; from what is written to no read in the same cycle."""
+    netlist = Netlist([
+        ("CARRY4", {"CI": "zero", "S[0]": "a", "S[1]": "x", "O[0]": "low", "O[1]": "high"}),
+        ("LUT1", {"I0": "low", "O": "x"}),
+        ("RAM64M8", {"ADDRA[0]": "high", "DOA": "read", "DIA": "written"}),
+        ("LUT1", {"I0": "read", "O": "written"}),
+        ("RAM32X1D", {"DPRA0": "written", "DPO": "more", "D": "more"}),
+    ], "xcup")
+    assert netlist.paths()[0][0] == 4
 
 
 def test_a_loop_of_logic_is_refused():
     with pytest.raises(ValueError, match="must have no loops of logic, not 2 cells"):
         Netlist([("LUT1", {"I0": "x", "O": "y"}), ("LUT1", {"I0": "y", "O": "x"})],
-                "xcup").longest_path()
-    assert Netlist([], "ecp5").longest_path() == (0, [], [])
+                "xcup").paths()
+    assert Netlist([], "ecp5").paths() == []
 
 
 class Lookup(wiring.Component):
@@ -67,7 +80,7 @@ def test_yosys_maps_and_we_count(family, tmp_path):
     counts = netlist.counts()
     # ECP5 gets registers that make up for what its memory does when both ports meet.
     assert counts["block_ram"] == 1 and 9 <= counts["ff"] <= 60 and 1 <= counts["lut"] <= 40
-    assert 1 <= netlist.longest_path()[0] <= 3
+    assert 1 <= netlist.paths()[0][0] <= 3
 
 
 def test_a_tool_that_fails_says_why(tmp_path):

@@ -338,9 +338,9 @@ class Queue:
         ids = [self.ids.pop() for _ in pieces]
         for number, (id_, (addr, length)) in enumerate(zip(ids, pieces)):
             last = number == len(pieces) - 1
-            self.describe(id_, addr, length,
-                          (0 if last else spec.VIRTQ_DESC_F_NEXT)
-                          | (spec.VIRTQ_DESC_F_WRITE if write else 0), 0 if last else ids[number + 1])
+            flags = ((0 if last else spec.VIRTQ_DESC_F_NEXT)
+                     | (spec.VIRTQ_DESC_F_WRITE if write else 0))
+            self.describe(id_, addr, length, flags, 0 if last else ids[number + 1])
         self.chains[ids[0]] = (ids, pieces)
         self.offer(ids[0])
         return ids[0]
