@@ -67,7 +67,7 @@ class Front(wiring.Component):
         ``spec_config.MANAGEMENT``; addresses 0x0000 to 0x7FFF of the house.
     """
 
-    def __init__(self, config, *, settle=2048):
+    def __init__(self, config, *, settle=1024):
         self.config = config
         self.settle = settle
         ids    = {"function_id_width": config.function_id_width}

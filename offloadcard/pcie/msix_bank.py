@@ -221,18 +221,26 @@ class MsixBank(wiring.Component):
 
         interrupt = self.interrupts.requests
         scanning  = Signal()
+        ending    = Signal()  # the vectors of `cleared` are being cleared, from `clear_next` on
+        cleared   = Signal(width)
+        clear_next = Signal(self.vector_width)
         m.submodules.turn = turn = RoundRobin(count=4)
         m.d.comb += [
             scanning.eq(scan_bits.any()),
             turn.requests.eq(Cat(self.requests.valid, interrupt.valid & room,
-                                 Mux(scanning, room, scans.o.valid), ends.o.valid)),
+                                 Mux(scanning, room, scans.o.valid), ending | ends.o.valid)),
         ]
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(turn.requests[3] & (turn.grant == 3)):
-                    m.d.comb += [ends.o.ready.eq(1), turn.taken.eq(1)]
-                    m.d.sync += [function.eq(ends.o.payload), vector.eq(0), clearing.eq(1)]
-                    m.next = "CLEAR"
+                    # One vector at a time: an access never waits for a whole table.
+                    m.d.comb += turn.taken.eq(1)
+                    with m.If(ending):
+                        m.d.sync += [function.eq(cleared), vector.eq(clear_next), clearing.eq(1)]
+                        m.next = "CLEAR"
+                    with m.Else():
+                        m.d.comb += ends.o.ready.eq(1)
+                        m.d.sync += [cleared.eq(ends.o.payload), clear_next.eq(0), ending.eq(1)]
                 with m.Elif(turn.requests[0] & (turn.grant == 0)):
                     m.d.comb += [self.requests.ready.eq(1), turn.taken.eq(1)]
                     m.d.sync += [
@@ -310,11 +318,11 @@ class MsixBank(wiring.Component):
 
             with m.State("CLEAR"):
                 m.d.comb += [table_w.en.eq(-1), pending_w.en.eq(1)]
-                m.d.sync += vector.eq(vector + 1)
+                m.d.sync += [clear_next.eq(clear_next + 1), clearing.eq(0)]
+                m.next = "IDLE"
                 with m.If(vector == self.vectors - 1):
                     m.d.comb += ended.i.valid.eq(1)
-                    m.d.sync += clearing.eq(0)
-                    m.next = "IDLE"
+                    m.d.sync += ending.eq(0)
 
         # The news of a row comes first; the access above waits for it.
         with m.If(self.rows.valid):
