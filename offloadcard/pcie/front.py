@@ -26,7 +26,8 @@ class Front(wiring.Component):
     Timing
     ------
     One request TLP per cycle, never stalled while the other side keeps to its credits. A doorbell
-    leaves for its device 9 cycles after its TLP. A configuration request takes about 12 cycles.
+    leaves for its device 8 cycles after its TLP. The completion of a configuration request comes
+    13 cycles after it.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ class Front(wiring.Component):
         ``spec_config.MANAGEMENT``; addresses 0x0000 to 0x7FFF of the house.
     """
 
-    def __init__(self, config, *, settle=1024):
+    def __init__(self, config, *, settle=2048):
         self.config = config
         self.settle = settle
         ids    = {"function_id_width": config.function_id_width}

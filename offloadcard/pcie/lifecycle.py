@@ -58,7 +58,7 @@ class Lifecycle(wiring.Component):
 
     _WAITED_FOR = 0b111  # a proof's mutant does not wait for the requester
 
-    def __init__(self, config, *, settle=1024):
+    def __init__(self, config, *, settle=2048):
         if not 4 <= settle <= 4096:
             raise ValueError(f"`settle` must be 4 to 4096, not {settle!r}")
         self.config = config
