@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -175,6 +176,7 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
     say = say or (lambda step: None)
     # Verilog depends on the sources of the card only; the rest on those of the world.
     emitted = _digest(key, metadata.version("amaranth"), Path(shim.__file__),
+                      inspect.getsource(compact), inspect.getsource(emit),
                       *_sources(ROOT / "offloadcard"), *map(Path, sources))
     folder = BUILD / f"{name}{'-waves' if waves else ''}{'' if link else '-bare'}"
     top = "shim" if link else "card"

@@ -75,8 +75,9 @@ class TagPool(wiring.Component):
 
         count, tag = self.count, range(self.count)
         shape = returned_tag(count=count)
-        m.submodules.low  = low  = Queue(tag, depth=max(2, self.low))
-        m.submodules.high = high = Queue(tag, depth=max(2, count - self.low))
+        # A queue of two rests between two entries; three and more never refuse while not full.
+        m.submodules.low  = low  = Queue(tag, depth=max(3, self.low))
+        m.submodules.high = high = Queue(tag, depth=max(3, count - self.low))
 
         # What comes back waits a moment, since one tag a cycle goes home. Each source's queue
         # holds all tags, so it is never full.

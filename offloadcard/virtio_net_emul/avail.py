@@ -170,7 +170,6 @@ class Avail(wiring.Component):
         # --- the machine ---
         size  = Signal(16)
         have  = Signal(16)
-        place = Signal(16)
         room  = Signal(signed(16))
         known = Signal(16)
         next_ = Signal.like(row)

@@ -16,10 +16,11 @@ from ..rtl.ports import (
     MmioPort,
     PacketStream,
 )
-from .common_config import EVENT_FAIL, CommonConfig, life_event, mtu_of
+from .common_config import CommonConfig
 from .interrupts import Interrupts
 from .layouts import PAGE_OCTETS, Geometry
 from .lifecycle import Lifecycle
+from .profile import EVENT_FAIL, life_event, mtu_of
 from .provision import Provision
 from .receive_side import ReceiveSide
 from .side import WRITE_TAG, connect_client, read_tag_width

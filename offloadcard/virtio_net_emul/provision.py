@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..rtl.buffer import Queue
 from ..rtl.ports import ManagementPort
 from ..rtl.regbank import RegisterBank
-from .common_config import EVENT_CHANGE, life_event, mac_of, mtu_of, profile_row
+from .profile import EVENT_CHANGE, life_event, mac_of, mtu_of, profile_row
 from .spec import FEATURES_PF, MANAGEMENT, MTU_DEFAULT, Command
 from .table import Table
 

@@ -1,5 +1,6 @@
 """Measuring the network: bursts from guests, bursts to guests, both, and one frame alone."""
 
+import random
 from types import SimpleNamespace
 
 from offloadcard.control.flow_table import FlowTable
@@ -20,7 +21,7 @@ PATIENCE_NS = 3_000_000
 async def start_flows(env, seed):
     """The flow table, keyed and open both ways; an exception would spoil the burst."""
     table = FlowTable(SimulatedPort(env), clock_mhz=env.config.clock_mhz)
-    await table.start(seed=seed | 1)
+    await table.start(seed=random.Random(seed).getrandbits(64))
     return table
 
 

@@ -81,7 +81,9 @@ void reset() {
 
 void set_up(bool up) {
     if (up == is_up) return;
+    const uint64_t before[2] = {octets[0], octets[1]};
     reset();
+    std::copy(before, before + 2, octets);  // the account goes on
     root::link_down();
     is_up = up;
 }
@@ -97,8 +99,9 @@ static void acknowledge(ledger::Direction from) {
 }
 
 bool room() {
-    return is_up && lanes[ledger::UP].busy_until - events::now_ps <
-                        chosen.tx_buffer_octets * 1000 / chosen.octets_per_ns;
+    if (!is_up) return true;  // what is sent is lost
+    return lanes[ledger::UP].busy_until - events::now_ps <
+           chosen.tx_buffer_octets * 1000 / chosen.octets_per_ns;
 }
 
 // A request of `header` credit and `data` credits against `limit`.
