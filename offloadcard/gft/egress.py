@@ -49,6 +49,9 @@ class Egress(wiring.Component):
         The last beat of a job has been written.
     """
 
+    # What a mutant changes: no octet of a packet shows in the next.
+    _forgets = True
+
     def __init__(self, *, data_width, function_id_width):
         self.data_width = data_width
         widths = {"data_width": data_width, "function_id_width": function_id_width}
@@ -96,7 +99,7 @@ class Egress(wiring.Component):
             self.beats.ready.eq(takes),
         ]
         primes = Signal()
-        m.d.comb += primes.eq(~primed & (takes | (left == 0)))
+        m.d.comb += primes.eq(self.jobs.valid & ~primed & (takes | (left == 0)))
 
         dry   = Signal()  # nothing is left to read, and nothing of other packets may show
         m.d.comb += dry.eq(left == 0)
@@ -120,7 +123,7 @@ class Egress(wiring.Component):
         m.d.comb += [self.jobs.ready.eq(gives & last), self.done.eq(gives & last)]
         with m.If(takes):
             m.d.sync += before.eq(self.beats.payload)
-        with m.If(gives & last):
+        with m.If(gives & last & self._forgets):
             m.d.sync += before.eq(0)
         with m.If(gives | takes | primes):
             m.d.sync += [
