@@ -74,19 +74,17 @@ def _used_of(env, drivers, queue):
     return spread(times, counts)
 
 
-def _entries(packets, queues):
-    each = packets // queues
-    return each, 1 << max(2, (each - 1).bit_length())
-
-
 async def _prepare(env, scenario, packets, seed, *, receive):
-    each, entries = _entries(packets, scenario.queues)
-    drivers = await start_tenants(env, scenario.queues, entries, receive=receive,
+    # A small card has fewer functions and shorter rings.
+    queues = min(scenario.queues, env.config.virtio_net_vfs)
+    each = min(packets // queues, env.config.virtio_queue_size)
+    entries = 1 << max(2, (each - 1).bit_length())
+    drivers = await start_tenants(env, queues, entries, receive=receive,
                                   frame_octets=scenario.octets)
     table = await start_flows(env, seed)
     first = env.config.first_net_vf
     flows = []
-    for n in range(scenario.queues):
+    for n in range(queues):
         out = flow_of(n, source=first + n, direction=gft.Direction.GUEST)
         into = flow_of(64 + n, direction=gft.Direction.WIRE)
         await put_flow(table, 2 * n, out, destination=gft.DestinationKind.WIRE, owner=first + n)
