@@ -220,7 +220,7 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
         say("compiler")
         jobs = os.environ.get("OFFLOADCARD_JOBS", str(min(4, os.cpu_count() or 1)))
         _call("make", ["make", "-C", "obj", "-f", "Vtop.mk", f"-j{jobs}", "OPT_FAST=-O3",
-                       "OPT_GLOBAL=-O3", "OPT_SLOW=-O1"], folder, env)
+                       "OPT_GLOBAL=-O3", "OPT_SLOW=-O0"], folder, env)
         stamp.write_text(wanted)
     return made
 

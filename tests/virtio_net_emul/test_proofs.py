@@ -148,7 +148,7 @@ class ChainSpec(Elaboratable):
         m.d.comb += [
             dut.batch_row.size.eq(2), dut.batch_row.frame_pages.eq(1), dut.segments.ready.eq(1),
             dut.reads.requests.ready.eq(1),
-            dut.heads.p.marker.eq(0), Assume(~dut.heads.valid | ~begun),
+            Assume(~dut.heads.p.marker), Assume(~dut.heads.valid | ~begun),
             Assume(dut.heads.p.slot.as_value() == 0),
         ]
         # One read at a time is answered, whole, and nothing that was not asked for.
