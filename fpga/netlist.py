@@ -32,6 +32,37 @@ FAMILIES = {
 _OUTPUTS = re.compile(r"^(?:O|Z|Q|CO|LO|S0|S1|COUT|DO|DO[A-H]?|[DS]PO|Q31|O5|O6|DOUT\w*|DO[AB]\w*)"
                       r"(?:\[\d+\]|\d*)$")
 
+# Memories of look-up tables with one read port, by the end of their names.
+_READS = re.compile(r"(?:X4|X1D|X1S)\b")
+
+
+def _arcs(cell_type, kind, ports):
+    """``(inputs, outputs)`` of a cell's parts: a carry chain is cut into its bits, for what enters
+    at one bit never reaches those below; of a memory only the address that is read matters."""
+    outputs = {port: net for port, net in ports.items() if _OUTPUTS.match(port)}
+    inputs  = {port: net for port, net in ports.items() if port not in outputs}
+    if kind == "memory":
+        reads = _READS.search(cell_type + " ")
+        if reads is None:  # RAM64M8 and its like: each letter is a port of its own
+            return [({net for port, net in inputs.items() if port.startswith(f"ADDR{letter}")},
+                     [net for port, net in outputs.items() if port.startswith(f"DO{letter}")])
+                    for letter in "ABCDEFGH"]
+        return [({net for port, net in inputs.items() if port.startswith(("RAD", "DPRA", "A"))},
+                 list(outputs.values()))]
+    if not cell_type.startswith("CARRY"):
+        return [(set(inputs.values()), list(outputs.values()))]
+
+    def of_bit(which, bit):
+        return [net for port, net in which.items() if port.endswith(f"[{bit}]")]
+
+    # The name of a net inside the cell; two cells never share the output that it is made of.
+    carry = f"{next(iter(outputs.values()), '')} carry"
+    arcs, below = [], [net for port, net in inputs.items() if "[" not in port]
+    for bit in range(8 if cell_type == "CARRY8" else 4):
+        arcs.append(({*of_bit(inputs, bit), *below}, [*of_bit(outputs, bit), f"{carry} {bit}"]))
+        below = [f"{carry} {bit}"]
+    return arcs
+
 
 class Netlist:
     """Cells of a flat netlist, as ``(type, {port: net})``."""
@@ -48,6 +79,12 @@ class Netlist:
             self._kinds[cell_type] = (self.family[max(known, key=len)] if known
                                       else ("other", 0))
         return self._kinds[cell_type]
+
+    @staticmethod
+    def _end(ends, cell_type, ports):
+        for port, net in ports.items():
+            if not _OUTPUTS.match(port):
+                ends[net].append(f"{cell_type} {ports.get('Q', '')} {port}")
 
     def counts(self):
         """How many look-up tables, flip-flops and block memories there are.
@@ -69,8 +106,9 @@ class Netlist:
                 total["ultra_ram"] += weight
         return dict(total)
 
-    def longest_path(self):
-        """``(levels, from, to)``: nets that enter the longest path, and what it ends at.
+    def paths(self, count=12):
+        """The longest paths, as ``(levels, from, to)``: nets that enter one, and the register,
+        memory or port that it ends at; one path for each such end, whatever its width.
 
         ``ValueError`` if the logic has a loop.
         """
@@ -79,16 +117,14 @@ class Netlist:
         for cell_type, ports in self.cells:
             kind, _ = self.kind(cell_type)
             if kind not in ("lut", "wire", "memory"):
-                for port, net in ports.items():
-                    if not _OUTPUTS.match(port):
-                        ends[net].append(f"{cell_type} {ports.get('Q', '')} {port}")
+                self._end(ends, cell_type, ports)
                 continue
-            node = len(nodes)
-            outputs = [net for port, net in ports.items() if _OUTPUTS.match(port)]
-            inputs  = {net for port, net in ports.items() if not _OUTPUTS.match(port)}
-            nodes.append((0 if kind == "wire" else 1, inputs, outputs))
-            for net in outputs:
-                drivers[net] = node
+            if kind == "memory":
+                self._end(ends, cell_type, ports)
+            for inputs, outputs in _arcs(cell_type, kind, ports):
+                for net in outputs:
+                    drivers[net] = len(nodes)
+                nodes.append((0 if kind == "wire" else 1, inputs, outputs))
         for node, (_, inputs, _) in enumerate(nodes):
             sources = {drivers[net] for net in inputs if net in drivers}
             pending[node] = len(sources)
@@ -110,13 +146,22 @@ class Netlist:
         if done != len(nodes):
             raise ValueError(f"the netlist must have no loops of logic, "
                              f"not {len(nodes) - done} cells in some")
-        if not nodes:
-            return 0, [], []
-        node = max(range(len(nodes)), key=depth.__getitem__)
-        levels, last = depth[node], nodes[node][2]
-        while before[node] is not None:
-            node = before[node]
-        return levels, sorted(nodes[node][1]), [end for net in last for end in ends[net][:1]]
+        found = {}
+        for node in sorted(range(len(nodes)), key=depth.__getitem__, reverse=True):
+            names = [end for net in nodes[node][2] for end in ends.get(net, ())]
+            if not names and not users[node]:
+                names = list(nodes[node][2][:1])  # a port of the block
+            for name in names:
+                found.setdefault(re.sub(r"\[\d+\]", "", name), node)
+            if len(found) >= count:
+                break
+        paths = []
+        for name, node in list(found.items())[:count]:
+            levels = depth[node]
+            while before[node] is not None:
+                node = before[node]
+            paths.append((levels, sorted(nodes[node][1]), name))
+        return paths
 
 
 def read_blif(lines, family):

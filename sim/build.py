@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -82,26 +83,33 @@ def _sources(*folders):
 
 
 def compact(text):
-    """Replaces the lines that clear a memory row by row: one loop before its first row does it."""
+    """Replaces the lines that clear a memory row by row: one loop before its first row does it.
+
+    Only within ``initial`` blocks: elsewhere the same words assign one bit of a signal.
+    """
     row = re.compile(r"^ *(\\?\S+) ?\[(\d+)\] = (\d+'[hdb][0-9a-fA-F]+);\n", re.M)
-    rows = {}
-    for match in row.finditer(text):
-        if not match.group(3).split("'")[1][1:].strip("0"):
-            rows[match.group(1)] = max(rows.get(match.group(1), 0), int(match.group(2)))
-    begun = set()
 
-    def replace(match):
-        name, line = match.group(1), match.group(0)
-        if name not in rows:
-            return line
-        kept = line if match.group(3).split("'")[1][1:].strip("0") else ""
-        if name in begun:
-            return kept
-        begun.add(name)
-        return (f"    for (int row = 0; row <= {rows[name]}; row++) "
-                f"{name} [row] = '0;\n{kept}")
+    def shorten(block):
+        zeros = {}
+        for name, number, value in row.findall(block.group(0)):
+            if not value.split("'")[1][1:].strip("0"):
+                zeros[name] = max(zeros.get(name, 0), int(number))
+        begun = set()
 
-    return row.sub(replace, text)
+        def replace(match):
+            name, line = match.group(1), match.group(0)
+            if name not in zeros:
+                return line
+            kept = line if match.group(3).split("'")[1][1:].strip("0") else ""
+            if name in begun:
+                return kept
+            begun.add(name)
+            return (f"    for (int row = 0; row <= {zeros[name]}; row++) "
+                    f"{name} [row] = '0;\n{kept}")
+
+        return row.sub(replace, block.group(0))
+
+    return re.sub(r"^  initial begin\n.*?^  end\n", shorten, text, flags=re.M | re.S)
 
 
 def emit(component, name="card", ports=None):
@@ -168,6 +176,7 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
     say = say or (lambda step: None)
     # Verilog depends on the sources of the card only; the rest on those of the world.
     emitted = _digest(key, metadata.version("amaranth"), Path(shim.__file__),
+                      inspect.getsource(compact), inspect.getsource(emit),
                       *_sources(ROOT / "offloadcard"), *map(Path, sources))
     folder = BUILD / f"{name}{'-waves' if waves else ''}{'' if link else '-bare'}"
     top = "shim" if link else "card"
@@ -211,7 +220,7 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
         say("compiler")
         jobs = os.environ.get("OFFLOADCARD_JOBS", str(min(4, os.cpu_count() or 1)))
         _call("make", ["make", "-C", "obj", "-f", "Vtop.mk", f"-j{jobs}", "OPT_FAST=-O3",
-                       "OPT_GLOBAL=-O3", "OPT_SLOW=-O1"], folder, env)
+                       "OPT_GLOBAL=-O3", "OPT_SLOW=-O0"], folder, env)
         stamp.write_text(wanted)
     return made
 

@@ -12,11 +12,11 @@ Every guest has its own memory; the monitor refuses each access to another's.
 from ipaddress import IPv4Address, ip_address
 
 import cocotb
-from offloadcard.control.controller import Controller, Limit, NetworkFunction
-from offloadcard.control.volumes import Volume
 
+from offloadcard.control.controller import Controller, Limit, NetworkFunction
 from offloadcard.control.network import Fabric, Port, Remote, VirtualNetwork
 from offloadcard.control.ports import CardPort, ManagementError
+from offloadcard.control.volumes import Volume
 
 from .env import Env
 from .host.machine import Machine
@@ -104,7 +104,9 @@ class Rig:
 
     async def __aexit__(self, *error):
         if self._slowpath is not None:
-            self._slowpath.cancel()
+            self.controller.slowpath.stop()
+            if error[0] is None:
+                await self._slowpath
         return await self.env.__aexit__(*error)
 
     @property

@@ -258,7 +258,7 @@ class LayerParser(wiring.Component):
         c = Signal(layer())
         m.d.sync += c.eq(b)
         m.d.sync += [
-            c.truncated.eq(b.truncated | (b.l3_type != L3Type.OTHER) & short),
+            c.truncated.eq(b.truncated | (b.l3_type != L3Type.OTHER) & short & ~b.bad_header),
             c.too_long.eq(b.too_long | (self.b_visible < needed)),
             c.echo.eq(echo),
             c.l4_length.eq(octets_be(window, 4, 2)),

@@ -104,7 +104,7 @@ class Completion(wiring.Component):
             "function_id": function_id_width, "qid": self.queue["qid_width"],
             "cqid": self.queue["qid_width"], "cid": 16})
         queue_shape = data.StructLayout({
-            "valid": 1, "last": 16, "base": 64, "vector": 11, "interrupts": 1})
+            "valid": 1, "size": 16, "base": 64, "vector": 11, "interrupts": 1})
         m.submodules.owners = owners = memory.Memory(shape=owner_shape, depth=slots, init=[])
         m.submodules.queues = rows   = memory.Memory(shape=queue_shape, depth=queues, init=[])
         m.submodules.states = states = memory.Memory(shape=posted_row(), depth=queues, init=[])
@@ -162,7 +162,7 @@ class Completion(wiring.Component):
             cqe.dnr.eq(given.status != 0),
         ]
         wraps = Signal()
-        m.d.comb += wraps.eq(state.tail == row.last)
+        m.d.comb += wraps.eq(state.tail == row.size)
 
         end_shape = release(slot_width=self.slot_width, **self.queue)
         m.submodules.ends   = ends   = Queue(end_shape, depth=slots)

@@ -84,7 +84,7 @@ class Doorbell(wiring.Component):
         m = Module()
 
         depth = 1 << (self.function_id_width + self.qid_width)
-        shape = data.StructLayout({"valid": 1, "last": 16})
+        shape = data.StructLayout({"valid": 1, "size": 16})
         write, update = self.writes, self.updates
 
         # First cycle: look both queues up.
@@ -122,12 +122,12 @@ class Doorbell(wiring.Component):
                 queues_r.addr.eq(Cat(write.p.qid[:self.qid_width], write.p.function_id)),
                 written.eq(w_valid & valid),
                 known.eq(exists & queues_r.data.valid),
-                inside.eq(value <= queues_r.data.last if self.check_value else 1),
+                inside.eq(value <= queues_r.data.size if self.check_value else 1),
                 bad.eq(written & ~(known & inside)),
                 taken.eq(update.valid & update.ready & (update.p.completion == completion)),
                 queues_w.addr.eq(updated),
                 queues_w.data.valid.eq(update.p.valid),
-                queues_w.data.last.eq(update.p.last),
+                queues_w.data.size.eq(update.p.size),
                 queues_w.en.eq(taken),
                 values_w.addr.eq(Mux(w_valid, address, updated)),
                 values_w.data.eq(Mux(w_valid, value[:16], 0)),

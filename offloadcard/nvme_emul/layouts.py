@@ -33,13 +33,13 @@ def doorbell_write(*, function_id_width):
 
 
 def queue_update(*, function_id_width, qid_width):
-    """A queue comes into being (``valid``) or ends. ``last`` is its size, 0's based."""
+    """A queue comes into being (``valid``) or ends. ``size`` is 0's based."""
     return data.StructLayout({
         "function_id": function_id_width,
         "qid":         qid_width,
         "completion":  1,
         "valid":       1,
-        "last":        16,
+        "size":        16,
         "base":        64,
         "cqid":        qid_width,
         "vector":      11,

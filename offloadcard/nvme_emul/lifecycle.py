@@ -213,7 +213,7 @@ class Lifecycle(wiring.Component):
             with m.State("START-CQ"):
                 m.d.comb += [
                     self.updates.valid.eq(1), update.valid.eq(1), update.completion.eq(1),
-                    update.last.eq(aqa.acqs), update.base.eq(acq & ~0xFFF),
+                    update.size.eq(aqa.acqs), update.base.eq(acq & ~0xFFF),
                     update.interrupts.eq(1),
                 ]
                 with m.If(self.updates.ready):
@@ -221,7 +221,7 @@ class Lifecycle(wiring.Component):
             with m.State("START-SQ"):
                 m.d.comb += [
                     self.updates.valid.eq(1), update.valid.eq(1),
-                    update.last.eq(aqa.asqs), update.base.eq(asq & ~0xFFF),
+                    update.size.eq(aqa.asqs), update.base.eq(asq & ~0xFFF),
                 ]
                 with m.If(self.updates.ready):
                     m.next = "START-EVENTS"

@@ -122,7 +122,7 @@ class Submission(wiring.Component):
         wiring.connect(m, wiring.flipped(self.events), schedule.events)
 
         sq_w, sq_r = rows("sqs", data.StructLayout(
-            {"valid": 1, "last": 16, "base": 64, "cqid": self.qid_width}))
+            {"valid": 1, "size": 16, "base": 64, "cqid": self.qid_width}))
         cq_w, cq_r             = rows("cqs", 16)
         head_w, head_r         = rows("heads", 16, extra=(self.sqhd_address, self.sqhd))
         reserved_w, reserved_r = rows("reserved", 16)
@@ -174,14 +174,14 @@ class Submission(wiring.Component):
             cq_id.eq(Cat(sq_r.data.cqid, function_id)),
             cq_r.addr.eq(cq_id), reserved_r.addr.eq(cq_id),
             self.head_address.eq(cq_id), self.posted_address.eq(cq_id),
-            sq_w.addr.eq(updated), cq_w.addr.eq(updated), cq_w.data.eq(update.p.last),
-            *(sq_w.data[name].eq(update.p[name]) for name in ("valid", "last", "base", "cqid")),
+            sq_w.addr.eq(updated), cq_w.addr.eq(updated), cq_w.data.eq(update.p.size),
+            *(sq_w.data[name].eq(update.p[name]) for name in ("valid", "size", "base", "cqid")),
             head_w.addr.eq(queue_id), starved_w.addr.eq(queue_id),
             queue_w.addr.eq(queue_id), queue_w.data.eq(of_queue + count),
             function_w.addr.eq(function_id), function_w.data.eq(of_function + count),
             reserved_w.addr.eq(Cat(sq.cqid, function_id)), reserved_w.data.eq(reserved + count),
             next_head.eq(head + count),
-            wrapped.eq(Mux(next_head > sq.last, 0, next_head)),
+            wrapped.eq(Mux(next_head > sq.size, 0, next_head)),
             *(self.fetches.p[name].eq(value) for name, value in {
                 "function_id": function_id, "qid": queue_id[:self.qid_width], "cqid": sq.cqid,
                 "address": sq.base + (head << 6), "count": count, "event": is_event}.items()),
@@ -222,7 +222,7 @@ class Submission(wiring.Component):
                     occupied.eq(self.posted.tail - self.head
                                 + Mux(self.posted.tail >= self.head, 0, cq_r.data + 1)),
                     # Up to the wrap, and up to the next multiple of 8 entries.
-                    waiting.eq(Mux(is_event, 1, Mux(tail >= head, tail, sq.last + 1) - head)),
+                    waiting.eq(Mux(is_event, 1, Mux(tail >= head, tail, sq.size + 1) - head)),
                     limit.eq(BATCH - head[:3]),
                 ]
                 m.next = "SHARE"

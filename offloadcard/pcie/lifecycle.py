@@ -112,6 +112,7 @@ class Lifecycle(wiring.Component):
         sticky   = Signal()
         kind     = kind_of(m, config, function)
         waits    = Signal(3)
+        ending   = Signal()
         m.d.comb += [
             row_r.addr.eq(function),
             row_w.addr.eq(function),
@@ -155,6 +156,9 @@ class Lifecycle(wiring.Component):
                                             & ~self.walking[family])
         m.d.comb += self.walking.eq(asked_vfs | Cat(walk_active & (walk_family == family)
                                                     for family in range(2)))
+
+        # A physical function whose own end is done may still wait for its virtual ones.
+        m.d.comb += ending.eq(waits.any() | (~kind[1] & pf_ended.bit_select(kind[0], 1)))
 
         from_walk = Signal()
         with m.FSM():
@@ -204,7 +208,7 @@ class Lifecycle(wiring.Component):
             with m.State("READ"):
                 m.next = "CLOSE"
             with m.State("CLOSE"):
-                with m.If(waits.any()):
+                with m.If(ending):
                     # It is ending already; what is not to be kept now was not meant to be then.
                     m.d.comb += [
                         row_w.en.eq(1), row_w.data.eq(row_r.data),

@@ -11,13 +11,20 @@ from amaranth.utils import ceil_log2
 from ..rtl.buffer import Queue
 from ..rtl.ports import MmioPort
 from ..rtl.worklist import WorkList
+from .profile import (
+    EVENT_CHANGE,
+    EVENT_CLEAR,
+    EVENT_END,
+    EVENT_FAIL,
+    EVENT_STOP,
+    life_event,
+    profile_row,
+)
+from .register_reads import answer_reads
 from .spec import (
     COMMON_CFG,
-    DEVICE_CFG_OFFSET,
     FEATURES,
     FEATURES_PF,
-    ISR_CFG_OFFSET,
-    MTU_DEFAULT,
     NOTIFY_CFG_OFFSET,
     VIRTIO_CONFIG_S_DRIVER_OK,
     VIRTIO_CONFIG_S_FEATURES_OK,
@@ -27,23 +34,9 @@ from .spec import (
 )
 from .table import Table
 
-__all__ = ["CommonConfig", "profile_row", "life_event", "EVENT_FAIL", "EVENT_STOP", "EVENT_CLEAR",
-           "EVENT_END", "EVENT_CHANGE"]
-
-EVENT_FAIL, EVENT_STOP, EVENT_CLEAR, EVENT_END, EVENT_CHANGE = range(5)
+__all__ = ["CommonConfig"]
 
 _NEEDS_RESET = VIRTIO_CONFIG_S_NEEDS_RESET
-
-
-def life_event(geometry):
-    """What happens to a function from inside the card; ``pair`` with ``EVENT_CLEAR``."""
-    return data.StructLayout({
-        "kind": 3, "function_id": geometry.id_width, "pair": max(1, geometry.pair_bits)})
-
-
-# What the provider gives a function. Each field is kept as the difference to its default, so that
-# an empty row is a usable function: see `profile_of`.
-profile_row = data.StructLayout({"mac": 48, "mtu": 16, "link_down": 1, "refused": 64})
 
 
 class CommonConfig(wiring.Component):
@@ -82,10 +75,16 @@ class CommonConfig(wiring.Component):
         ``isr_read`` for one cycle, ``isr`` 2 cycles later.
     queues, setups : addresses and rows of both directions
         What the driver set up, 1 cycle later.
-    functions, alive, life : addresses and rows
-        Whether a function may go on; status, resetting, stopping of the first reader.
-    profile, profile_function : the provider's row
-        1 cycle after its address.
+    functions, alive : addresses and rows
+        Whether a function may go on.
+    lives, status
+        Status, resetting, stopping of the first reader's function; status of the fifth's.
+    failed, failed_row : ``Out``
+        A function came to NEEDS_RESET.
+    profile_functions, profiles : addresses and rows
+        What the provider gave a function.
+    config_generation : ``In(8)``
+        That of the function of the second profile.
     """
 
     def __init__(self, geometry, *, readers):
@@ -108,6 +107,9 @@ class CommonConfig(wiring.Component):
             "functions":  In(g.row_bits).array(readers),
             "alive":      Out(1).array(readers),
             "lives":      Out(self.life),
+            "status":     Out(8),
+            "failed":     Out(1),
+            "failed_row": Out(g.row_bits),
             "profile_functions": Out(g.row_bits).array(2),
             "profiles":   In(profile_row).array(2),
             "config_generation": In(8),
@@ -122,7 +124,7 @@ class CommonConfig(wiring.Component):
                             ("driver_feature", 64), ("config_msix_vector", 16),
                             ("queue_select", 16)):
             tables[name] = Table(width, depth=depth, readers=2, granularity=8)
-        tables["life"]  = Table(self.life, depth=depth, readers=3)
+        tables["life"]  = Table(self.life, depth=depth, readers=4)
         tables["alive"] = Table(1, depth=depth, readers=len(self.alive))
         for way in range(2):
             for name in ("desc", "driver", "device"):
@@ -135,7 +137,9 @@ class CommonConfig(wiring.Component):
             m.d.comb += [tables["alive"].addresses[number].eq(address),
                          alive.eq(tables["alive"].rows[number])]
         m.d.comb += [tables["life"].addresses[2].eq(self.functions[0]),
-                     self.lives.eq(tables["life"].rows[2])]
+                     self.lives.eq(tables["life"].rows[2]),
+                     tables["life"].addresses[3].eq(self.functions[4]),
+                     self.status.eq(tables["life"].rows[3].status)]
         for way in range(2):
             setup = self.setups[way]
             for name in ("desc", "driver", "device", "enable"):
@@ -148,7 +152,7 @@ class CommonConfig(wiring.Component):
                              setup[name].eq(table.rows[0] ^ base)]
         self._notify(m)
         self._write(m)
-        self._read(m)
+        answer_reads(m, self)
         return m
 
     def _notify(self, m):
@@ -336,6 +340,10 @@ class CommonConfig(wiring.Component):
             self.resets.valid.eq(zero & (life.status != 0) & ~life.resetting),
             self.resets.payload.eq(row_address),
         ]
+        m.d.comb += [
+            self.failed.eq(event_r & (kind_r == EVENT_FAIL) & ((life.status & go) != 0)
+                           & ((life.status & _NEEDS_RESET) == 0)),
+            self.failed_row.eq(row_address)]
         # [virtio-1.2: 2.1.2] the driver is told of NEEDS_RESET, and of a change of the link.
         tells = Signal()
         m.d.comb += [
@@ -368,90 +376,7 @@ class CommonConfig(wiring.Component):
             with m.If(way):
                 m.d.sync += pair.eq(Mux(last, 0, pair + 1))
 
-    def _read(self, m):
-        """One read at a time: function rows, queue rows, the words, the answer."""
-        g, tables = self.geometry, self.tables
-        request, reply = self.mmio.requests, self.mmio.replies
-        asked  = Signal()
-        fid    = Signal(g.id_width)
-        offset = Signal(16)
-        step   = Signal(3)
-        m.d.comb += asked.eq(request.valid & ~request.p.write)
-        with m.If(asked):
-            m.d.sync += [fid.eq(request.p.function_id), offset.eq(request.p.offset), step.eq(1)]
-        with m.Elif(step == 5):
-            m.d.sync += step.eq(0)
-        with m.Elif(step != 0):
-            m.d.sync += step.eq(step + 1)
-
-        row = g.row_of(fid)
-        for name in ("device_feature_select", "driver_feature_select", "driver_feature",
-                     "config_msix_vector", "queue_select", "life"):
-            m.d.comb += tables[name].addresses[1].eq(row)
-        m.d.comb += [self.profile_functions[1].eq(row), self.isr_function.eq(row)]
-        queue = Signal(16)
-        m.d.comb += queue.eq(tables["queue_select"].rows[1])
-        exists = Signal()
-        m.d.comb += exists.eq(queue < 2 * g.pairs)
-        place = Cat(queue[1:1 + g.pair_bits], row)
-        chosen = {}
-        for name in ("desc", "driver", "device", "size", "vector", "enable"):
-            for way in range(2):
-                m.d.comb += tables[f"{name}_{way}"].addresses[1].eq(place)
-            chosen[name] = Signal(64, name=f"chosen_{name}")
-            m.d.comb += chosen[name].eq(Mux(queue[0], tables[f"{name}_1"].rows[1],
-                                            tables[f"{name}_0"].rows[1]))
-        profile = self.profiles[1]
-        offered = Signal(64)
-        life    = tables["life"].rows[1]
-        select  = tables["device_feature_select"].rows[1]
-        wanted  = tables["driver_feature_select"].rows[1]
-        feature = tables["driver_feature"].rows[1]
-        m.d.comb += offered.eq(Mux(fid == 0, FEATURES_PF, FEATURES) & ~profile.refused)
-
-        def window(value, half):
-            return Mux(half == 0, value[:32], Mux(half == 1, value[32:], 0))
-
-        words = {
-            0x00: Cat(select, window(offered, select)),
-            0x08: Cat(wanted, window(feature, wanted)),
-            0x10: Cat((tables["config_msix_vector"].rows[1] ^ VIRTIO_MSI_NO_VECTOR)[:16],
-                      Const(2 * g.pairs, 16), life.status, self.config_generation, queue),
-            0x18: Mux(exists, Cat((chosen["size"] ^ g.size_max)[:16],
-                                  (chosen["vector"] ^ VIRTIO_MSI_NO_VECTOR)[:16],
-                                  chosen["enable"][:16], queue),
-                      Const(VIRTIO_MSI_NO_VECTOR << 16, 64)),
-            0x20: Mux(exists, chosen["desc"], 0),
-            0x28: Mux(exists, chosen["driver"], 0),
-            0x30: Mux(exists, chosen["device"], 0),
-            ISR_CFG_OFFSET: self.isr,
-            DEVICE_CFG_OFFSET: Cat(mac_of(profile, fid), ~profile.link_down, Const(0, 15)),
-            DEVICE_CFG_OFFSET + 8: Cat(Const(g.pairs, 16), mtu_of(profile), Const(0, 32)),
-        }
-        m.d.comb += self.isr_read.eq((step == 1) & (offset == ISR_CFG_OFFSET)
-                                     & (fid < g.functions))
-        value = Signal(64)
-        with m.Switch(offset):
-            for address, word in words.items():
-                with m.Case(address):
-                    m.d.sync += value.eq(word)
-            with m.Default():
-                m.d.sync += value.eq(0)
-        m.d.comb += [reply.valid.eq(step == 5), reply.p.data.eq(Mux(fid < g.functions, value, 0))]
-
 
 def depth_of(geometry):
     """Rows of a table indexed by function."""
     return 1 << max(1, ceil_log2(geometry.functions))
-
-
-def mac_of(profile, function_id):
-    """The function's address: what was given, else 02:00:00:00:hi:lo of its number."""
-    low, high = function_id[:8], function_id[8:]
-    number = Cat(Const(0x02, 8), Const(0, 24), Cat(high, Const(0, 8))[:8], low)
-    return (profile.mac ^ number)[:48]
-
-
-def mtu_of(profile):
-    """The function's MTU."""
-    return (profile.mtu ^ MTU_DEFAULT)[:16]

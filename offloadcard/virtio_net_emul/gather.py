@@ -23,7 +23,7 @@ class Gather(wiring.Component):
 
     Timing
     ------
-    2 cycles a segment and 1 a page of it, back to back; an answer's beat is written 1 cycle after it came.
+    2 cycles a segment and 1 a page of it, back to back; an answer is written 1 cycle later.
 
     Parameters
     ----------

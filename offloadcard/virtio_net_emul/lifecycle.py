@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.ports import LifecyclePort
 from ..rtl.worklist import WorkList
-from .common_config import EVENT_CLEAR, EVENT_END, EVENT_STOP, life_event
+from .profile import EVENT_CLEAR, EVENT_END, EVENT_STOP, life_event
 
 __all__ = ["Lifecycle"]
 

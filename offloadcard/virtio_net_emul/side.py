@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from ..rtl.ports import DmaReadPort, DmaWritePort
+from ..rtl.ports import DmaReadPort
 
 __all__ = ["read_tag_width", "WRITE_TAG", "side_members", "connect_client", "connect_tables",
            "connect_write"]

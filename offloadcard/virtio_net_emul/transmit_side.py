@@ -2,7 +2,7 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from ..rtl.buffer import Buffer
 from ..rtl.dma import DmaReadMux
@@ -32,8 +32,8 @@ class TransmitSide(wiring.Component):
     ::
 
         doorbell -> Avail -> Descriptors -> WalkTransmit -> Chain -> Gather -> Transmit -> Used
-                    index,    runs of ids    queue's order   NEXT     payload   frames      elements,
-                    ring                     room for frames                    in order    interrupt
+                    index,    runs of ids    queue's order   NEXT     payload   frames      elements
+                    ring                     room for frames                    in order   interrupt
 
     Timing
     ------

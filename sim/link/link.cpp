@@ -81,7 +81,9 @@ void reset() {
 
 void set_up(bool up) {
     if (up == is_up) return;
+    const uint64_t before[2] = {octets[0], octets[1]};
     reset();
+    std::copy(before, before + 2, octets);  // the account goes on
     root::link_down();
     is_up = up;
 }
@@ -97,8 +99,9 @@ static void acknowledge(ledger::Direction from) {
 }
 
 bool room() {
-    return is_up && lanes[ledger::UP].busy_until - events::now_ps <
-                        chosen.tx_buffer_octets * 1000 / chosen.octets_per_ns;
+    if (!is_up) return true;  // what is sent is lost
+    return lanes[ledger::UP].busy_until - events::now_ps <
+           chosen.tx_buffer_octets * 1000 / chosen.octets_per_ns;
 }
 
 // A request of `header` credit and `data` credits against `limit`.
@@ -126,7 +129,7 @@ void accept(tlp::Tlp &&t) {
     double arrival = lanes[ledger::UP].send(ledger::UP, count) + chosen.wire_delay_ps;
     uint32_t requester = t.is_completion() ? t.completer() : t.requester();
     uint32_t purpose = t.is_completion() ? root::purpose_of_completion(t)
-                                         : memory::purpose_of(t.address());
+                                         : memory::purpose_of(t.address() + t.first_skip());
     ledger::add(ledger::UP, requester, purpose, t.fmt_type(), count, t.data.size());
     if (t.is_memory_read()) monitor::read_sent(t);
     if (t.is_completion()) root::completion_left_card(t);

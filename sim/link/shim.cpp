@@ -28,13 +28,19 @@ enum Bit : unsigned {
 
 struct Assembly {
     Tlp t;
-    bool open = false;
+    bool open = false, lost = false;  // lost: the link went down inside a TLP
 };
 Assembly from_card[3];
 
 template <class L>
 void put_tlp(const svBitVecVal *beat, Assembly &a) {
     bool first = bits::get(beat, L::first, 1), last = bits::get(beat, L::last, 1);
+    if (!link::is_up || (a.lost && !first)) {
+        a.open = false;
+        a.lost = !last;
+        return;
+    }
+    a.lost = false;
     uint32_t dw[4];
     for (int n = 0; n < 4; n++) dw[n] = uint32_t(bits::get(beat, L::header + 32 * n, 32));
     if (first == a.open) monitor::violation("TLP stream: `first` is %d inside a TLP", first);
@@ -119,7 +125,10 @@ bool due(const std::deque<link::Arrival> &queue) {
 namespace shim {
 
 void reset() {
-    for (Assembly &a : from_card) a = Assembly();
+    for (Assembly &a : from_card) {
+        a.lost = a.lost || a.open;
+        a.open = false;
+    }
     sent_of_rx[0] = sent_of_rx[1] = injected_sent = 0;
     excepted = mailbox::Packet();
     dram_octets.clear();

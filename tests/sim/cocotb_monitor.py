@@ -251,3 +251,45 @@ async def no_octet_is_lost(dut):
         assert account["ack"][1] == 8 * ups
         env.world.ledger_clear()
         assert env.account() == {}
+
+
+@cocotb.test()
+async def a_hot_reset_forgets(dut):
+    async with Env(dut, TINY) as env:
+        s = await stage(env)
+        for tag in range(4):
+            s.send(mrd(RID, tag, s.page, 512))
+        await env.bus.sleep(200)
+        ticket = env.world.config(False, RID, 0, 4)
+        await env.hot_reset()
+        status, _ = await env.answer(ticket)
+        assert status == 1  # a root port without a link answers for the card
+        s.send(mwr(RID, s.page, 4), bytes(4))
+        await s.expect("not bus master")
+        await master(env)
+        s.send(mrd(RID, 0, s.page, 4))
+        await s.clean()
+
+
+@cocotb.test()
+async def frames_keep_to_the_line(dut):
+    async with Env(dut, TINY) as env:
+        for _ in range(32):
+            env.wire_send(bytes(60))
+        await env.wire_wait(4, 10_000)
+        env.world.set(port_gbps=1)  # as if the card outran it
+        await env.bus.sleep(1_000)
+        lines = env.world.violations()
+        assert lines and all("faster than the line" in line for line in lines)
+        env.world.violations_clear()
+
+
+@cocotb.test()
+async def dram_has_an_end(dut):
+    async with Env(dut, TINY, dram_octets=1 << 20) as env:
+        await env.management_write(0, (1 << 20) - 4)
+        value, error = await env.management(8, True, 1)
+        assert error
+        lines = env.world.violations()
+        assert len(lines) == 1 and "is outside" in lines[0], lines
+        env.world.violations_clear()

@@ -43,6 +43,14 @@ def test_compact_leaves_other_lines_alone():
     assert build.compact(text) == text
 
 
+def test_compact_knows_a_bit_from_a_row():
+    text = ("module a;\n  always @* begin\n    x [2] = 1'h0;\n  end\n  initial begin\n"
+            "    y[0] = 8'h00;\n    y[1] = 8'h00;\n  end\nendmodule\n")
+    assert build.compact(text) == (
+        "module a;\n  always @* begin\n    x [2] = 1'h0;\n  end\n  initial begin\n"
+        "    for (int row = 0; row <= 1; row++) y [row] = '0;\n  end\nendmodule\n")
+
+
 def test_ports_are_what_verilog_has():
     class Pipe(wiring.Component):
         i: In(stream.Signature(8, always_ready=True))

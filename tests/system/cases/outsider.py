@@ -83,7 +83,8 @@ async def enumerates_both_physical_functions(dut):
             offset = device.get_capability_offset(PciCapId.MSIX)
             assert await device.config_read_dword(offset + 4) & 7 == 2
             entry = device.bar_window[2]
-            await entry.write_dwords(0, [0xFEE0_0000, 0, 0x41, 0])
+            for n, word in enumerate((0xFEE0_0000, 0, 0x41, 0)):
+                await entry.write_dword(4 * n, word)
             assert await entry.read_dword(8) == 0x41
             await device.config_write_word(offset + 2, 0x8000)
             assert await device.config_read_word(offset + 2) & 0x8000
