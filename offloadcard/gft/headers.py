@@ -145,12 +145,13 @@ class Headers(wiring.Component):
         turn = Signal()
         credits = [Signal(range(self.credits + 1), init=self.credits, name=f"credits_{n}")
                    for n in range(2)]
+        some  = [Signal(init=1, name=f"some_{n}") for n in range(2)]  # credits are left
         may   = [Signal(name=f"may_{n}") for n in range(2)]
         takes = [Signal(name=f"takes_{n}") for n in range(2)]
         self.token_0 = Signal(self.token)
         self.valid_0, self.wire_0 = Signal(), Signal()
         m.d.comb += [
-            *(may[n].eq(self.tokens[n].valid & (credits[n] != 0)) for n in range(2)),
+            *(may[n].eq(self.tokens[n].valid & some[n]) for n in range(2)),
             takes[0].eq(~hole & may[0] & ~(may[1] & turn)),
             takes[1].eq(~hole & may[1] & ~(may[0] & ~turn)),
             *(self.tokens[n].ready.eq(takes[n]) for n in range(2)),
@@ -162,8 +163,10 @@ class Headers(wiring.Component):
         ]
         for n in range(2):
             back = Signal(2, name=f"back_{n}")
-            m.d.sync += [back.eq(self.done[n] + self.dropped[n]),
-                         credits[n].eq(credits[n] - takes[n] + back)]
+            left = Signal.like(credits[n], name=f"left_{n}")
+            m.d.comb += left.eq(credits[n] - takes[n] + back)
+            m.d.sync += [back.eq(self.done[n] + self.dropped[n]), credits[n].eq(left),
+                         some[n].eq(left != 0)]
         with m.If(takes[0]):
             m.d.sync += turn.eq(1)
         with m.Elif(takes[1]):

@@ -46,16 +46,15 @@ class CellPool(wiring.Component):
         # Cells that were never lent are counted, not listed: nothing to fill after reset.
         unused = Signal(range(self.cells + 1))
         m.submodules.queue = queue = Queue(range(self.cells), depth=self.cells)
-        fresh = Signal()
+        fresh = Signal(init=1)
         m.d.comb += [
-            fresh.eq(unused != self.cells),
             queue.i.valid.eq(self.back.valid), queue.i.payload.eq(self.back.payload),
             self.lent.valid.eq(fresh | queue.o.valid),
             self.lent.payload.eq(Mux(fresh, unused, queue.o.payload)),
             queue.o.ready.eq(self.lent.ready & ~fresh),
         ]
         with m.If(self.lent.ready & fresh):
-            m.d.sync += unused.eq(unused + 1)
+            m.d.sync += [unused.eq(unused + 1), fresh.eq(unused != self.cells - 1)]
 
         return m
 

@@ -78,7 +78,7 @@ class Pipeline(wiring.Component):
         longest = -(-(config.max_frame_octets + DESCRIPTOR_OCTETS) // lanes)
         room    = 2 * longest
         headers = Headers(config, cell_width=(self.cells - 1).bit_length(),
-                          slot_width=min(10, (config.gft_flows - 1).bit_length() - 2),
+                          slot_width=10,
                           room=room, credits=64 if config.data_width == 512 else 32)
         m.submodules.headers   = headers
         m.submodules.registers = registers = Registers(config, headers)

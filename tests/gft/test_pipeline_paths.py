@@ -133,6 +133,23 @@ def test_verdicts():
     bench.run(run)
 
 
+def test_length_that_lies():
+    """A packet that is shorter or longer than it says is dropped: no octet of another shows."""
+    bench = Bench(NARROW)
+
+    async def run(ctx):
+        await bench.start(ctx)
+        for length in (31, 200):
+            await bench.inject(ctx, frame(1, size=60), verdict=Verdict.FORWARD,
+                               destination=DestinationKind.WIRE, length=length)
+        await bench.send(ctx, "from_guests", frame(2), function_id=2)
+        await bench.wait(ctx, "exceptions", 1)
+        assert await bench.reason(ctx, Reason.DAMAGED) == 2
+
+    bench.run(run)
+    assert not bench.out["to_wire"]
+
+
 def test_budget_and_limit():
     """A slot takes its budget, a function its limit; what comes then is dropped and counted."""
     bench = Bench(WIDE)
