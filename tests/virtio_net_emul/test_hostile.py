@@ -1,7 +1,6 @@
 """The guest is hostile: the standard's answer to it, silence to its neighbour."""
 
 from offloadcard.config import TINY
-from offloadcard.rtl.octets import pack
 from offloadcard.virtio_net_emul import spec
 from offloadcard.virtio_net_emul.device import Device
 from tests.virtio_net_emul.host import Host, Queue, frame_of
