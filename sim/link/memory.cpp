@@ -73,7 +73,15 @@ void set_range(uint64_t base, uint64_t size, const Range &range) {
     ranges[base] = entry;
 }
 
-void add_trap(const Trap &trap) { traps.push_back(trap); }
+void add_trap(const Trap &trap) {
+    // Of a range with count 0 all older traps are taken away.
+    if (trap.count == 0)
+        std::erase_if(traps, [&](const Trap &old) {
+            return old.base < trap.end && trap.base < old.end;
+        });
+    else
+        traps.push_back(trap);
+}
 
 static const Range *range_of(uint64_t address) {
     auto next = ranges.upper_bound(address);

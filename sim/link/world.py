@@ -171,7 +171,10 @@ class World:
                     watch, poisoned)
 
     def fault(self, base, size, kind, *, count=1, skip=0, delay_ns=0):
-        """The next ``count`` reads (all: -1) of the range meet ``kind``, after ``skip`` do not."""
+        """The next ``count`` reads (all: -1) of the range meet ``kind``, after ``skip`` do not.
+
+        A ``count`` of 0 takes the faults of the range away.
+        """
         if isinstance(kind, str):
             kind = Fault[kind.upper()]
         self._fault(base, size, kind, skip, count, int(delay_ns * 1000))

@@ -53,7 +53,8 @@ def test_packets_in_any_order(data_width):
             expected.extend(values[skip:skip + take])
             jobs.append(take == 0)
             ctx.set(dut.jobs.payload, {"handle": handle, "cells": cells, "skip": skip,
-                                       "take": take, "drops": take == 0})
+                                       "take": take, "drops": take == 0, "reads": take != 0,
+                                       "one": take == 1, "one_cell": cells == 1})
             ctx.set(dut.jobs.valid, 1)
             ready = False
             while not ready:

@@ -5,7 +5,7 @@ from amaranth import *
 from amaranth.hdl import Assert, Assume
 
 from offloadcard.gft.decide import KIND_EXCEPTION, KIND_FORWARD, Want
-from offloadcard.gft.finish import Finish
+from offloadcard.gft.finish import LATENCY, Finish
 from offloadcard.gft.order import Order
 from offloadcard.gft.records import EXIT_GUESTS, EXIT_SLOW, EXIT_WIRE
 from offloadcard.gft.spec import DestinationKind, Reason, Verdict
@@ -114,7 +114,7 @@ class FinishSpec(Elaboratable):
         m.submodules.dut = dut = self.dut
         facts = Cat(dut.i.kind, dut.i.exit, dut.i.function[:2], dut.i.side.function_id[:2],
                     dut.i.valid)
-        for cycle in range(2):
+        for cycle in range(LATENCY):
             later = Signal(len(facts), name=f"facts_{cycle}")
             m.d.sync += later.eq(facts)
             facts = later

@@ -22,6 +22,8 @@ def job_of(frame, *, start, patch, at, lanes):
         "patch": int.from_bytes(patch, "little"), "mask": (1 << at) - 1,
         "beats": -(-length // lanes), "take": len(read), "lead": at // lanes,
         "ahead": at % lanes < start % lanes and bool(read), "rotate": rotate, "length": length,
+        "leads": at >= lanes, "reads": bool(read), "one": len(read) == 1,
+        "one_beat": length <= lanes,
     }
     turned = [beat[-rotate:] + beat[:-rotate] if rotate else beat for beat in read]
     return job, turned, patch[:at] + frame[start:]
@@ -102,6 +104,10 @@ class EgressSpec(Elaboratable):
         m.d.sync += [waits.eq(jobs.valid & ~jobs.ready), job_before.eq(jobs.payload)]
         with m.If(waits):
             m.d.comb += Assume(jobs.valid & (jobs.payload.as_value() == job_before))
+        m.d.comb += [
+            Assume(jobs.p.reads == (jobs.p.take != 0)), Assume(jobs.p.leads == (jobs.p.lead != 0)),
+            Assume(jobs.p.one_beat == (jobs.p.beats == 1)),
+        ]
         # A beat that leaves was made in the cycle before, of the job that was there.
         owner = Signal.like(o.p.function_id)
         m.d.sync += owner.eq(jobs.p.function_id)

@@ -100,6 +100,16 @@ def collide(dut):
         assert await look(ctx, flat)
         # The row that was written for it is free again.
         assert (await command(ctx, Opcode.DELETE, 4, other)).status == Status.NOT_FOUND
+        # Under another seed the table is empty, and the two do not collide any more.
+        ctx.set(dut.seed, 0x1234_5678_9ABC_DEF0)
+        ctx.set(dut.load, 1)
+        await ctx.tick()
+        ctx.set(dut.load, 0)
+        await ctx.tick().until(dut.ready)
+        for handle, value in ((4, other), (3, flat)):
+            assert not await look(ctx, value)
+            assert (await command(ctx, Opcode.INSERT, handle, value)).status == Status.OK
+            assert await look(ctx, value)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
