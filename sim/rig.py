@@ -104,7 +104,9 @@ class Rig:
 
     async def __aexit__(self, *error):
         if self._slowpath is not None:
-            self._slowpath.cancel()
+            self.controller.slowpath.stop()
+            if error[0] is None:
+                await self._slowpath
         return await self.env.__aexit__(*error)
 
     @property
