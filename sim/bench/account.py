@@ -6,7 +6,7 @@ standard's header sizes, and from what the operations must move; the difference 
 
 from .bound import DLLP, FRAMING, HEADER_4DW, HEADER_CPL
 
-__all__ = ["traffic_of", "closed_form", "batches_of"]
+__all__ = ["traffic_of", "closed_form", "batches_of", "dllps_of"]
 
 _LINK_ONLY = ("ack", "update_fc")
 
@@ -54,3 +54,9 @@ def batches_of(traffic, operations):
     return {name: operations / traffic[purpose][kind]
             for name, (purpose, kind) in kinds.items()
             if traffic.get(purpose, {}).get(kind)}
+
+
+def dllps_of(traffic, operations):
+    """Octets ``(up, down)`` of ACK and UpdateFC an operation."""
+    return tuple(sum(traffic.get(name, {}).get(way, 0) for name in _LINK_ONLY) / operations
+                 for way in ("up", "down"))

@@ -18,12 +18,12 @@ LINE_OVERHEAD = 24  # FCS, gap and preamble of a frame
 @dataclass(frozen=True)
 class Batches:
     """How well rings are used: what the card's engines do at full load."""
-    avail:  int = 32  # entries of the available ring a read
-    desc:   int = 16  # descriptors a read
-    used:   int = 16  # used elements a write
-    sqe:    int = 8   # submission entries a read
-    cqe:    int = 4   # completion entries a write
-    msi:    int = 0   # operations an interrupt; 0: none
+    avail:  float = 32  # entries of the available ring a read
+    desc:   float = 16  # descriptors a read
+    used:   float = 16  # used elements a write
+    sqe:    float = 8   # submission entries a read
+    cqe:    float = 4   # completion entries a write
+    msi:    float = 0   # operations an interrupt; 0: none
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,15 @@ def _streams(link, batches, config, octets, *, transmit):
     return config.clock_mhz / beats
 
 
-def bound_of(scenario, config, link, batches=None):
-    """The :class:`Bound` of a scenario for a card and a link."""
+def bound_of(scenario, config, link, batches=None, dllps=None):
+    """The :class:`Bound` of a scenario for a card and a link.
+
+    ``dllps`` are the octets ``(up, down)`` an operation that a run sent as ACK and UpdateFC.
+    Without a run: an ACK and an UpdateFC of each kind within every latency limit, or one of each
+    for a TLP.
+    """
     batches = batches or Batches()
-    # At the latency limit: one ACK and an UpdateFC of each kind a period, either way.
-    spare = 3 * DLLP / link.dllp_timer_ns if link.dllp == "timer" else 0
+    spare = 3 * DLLP / link.dllp_timer_ns if link.dllp == "timer" and dllps is None else 0
     rate = (link.octets_per_ns - spare) * 1000  # octets per microsecond
     line = config.port_gbps * 125 / (scenario.octets + LINE_OVERHEAD)
     limits, up, down = {}, 0, 0
@@ -163,8 +167,9 @@ def bound_of(scenario, config, link, batches=None):
         limits["line in"] = line
         limits["line out"] = config.port_gbps * 125 / (out + LINE_OVERHEAD)
         limits["data path"] = config.clock_mhz / -(-out // (config.data_width // 8))
-    if link.dllp == "dense" and up:
-        # One ACK for each TLP that comes the other way, about one credit update each.
+    if up and dllps is not None:
+        up, down = up + dllps[0], down + dllps[1]
+    elif up and link.dllp == "dense":
         up, down = up + 2 * DLLP, down + 2 * DLLP
     if up:
         limits["link up"] = rate / up

@@ -8,7 +8,7 @@ from offloadcard.config import PRESETS
 
 from .. import build
 from ..link.config import LINKS
-from .account import batches_of, closed_form
+from .account import batches_of, closed_form, dllps_of
 from .bound import bound_of
 from .catalog import CATALOG
 
@@ -59,7 +59,7 @@ def record_of(scenario, config, link, link_name, raw):
     }
     bound, efficiency = {}, None
     if slope:
-        limit = bound_of(scenario, config, link)
+        limit = bound_of(scenario, config, link, dllps=dllps_of(traffic, operations))
         bound = {"value": limit.value, "by": limit.by, "limits": limit.limits,
                  "pcie_bytes_up": limit.up, "pcie_bytes_down": limit.down}
         efficiency = rate / limit.value

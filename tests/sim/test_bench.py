@@ -59,6 +59,13 @@ def test_fewer_octets_need_no_worse_batches():
     assert bad.up > 2 * good.up and bad.value < good.value
 
 
+def test_dllps_of_the_run_take_their_share():
+    scenario = CATALOG["nvme-read-4k"]
+    none, some = (bound_of(scenario, MODEL, LINK, dllps=dllps) for dllps in ((0, 0), (80, 0)))
+    assert none.value == pytest.approx(LINK.octets_per_ns * 1000 / none.up)
+    assert some.up == none.up + 80 and some.value < none.value
+
+
 def test_the_raw_rate_is_never_exceeded():
     for name in ("gen3x16", "gen4x8"):
         link = LINKS[name]
