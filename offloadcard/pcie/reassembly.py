@@ -285,7 +285,7 @@ class Tracker(wiring.Component):
                 with m.Elif(busy & ~state.quarantined & (age >= 5) & may):
                     m.d.comb += [parted.eq(1), failed.eq(1), notice["timed_out"].eq(1)]
         if not self.keeps_quarantine:
-            with m.If((kind == Event.LOOK) & parted):
+            with m.If(parted):
                 m.d.comb += final.eq(1)
 
         m.d.comb += [

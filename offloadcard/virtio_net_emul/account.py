@@ -77,7 +77,7 @@ class Account(wiring.Component):
             rows.addresses[0].eq(end.slot.batch), rows.address.eq(end.slot.batch),
             mask.eq(1 << end.slot.index),
             row.ended.eq(old.ended | Mux(end.marker, 0, mask)),
-            row.target.eq(Mux(end.marker & ~end.skip, end.upto, old.target)),
+            row.target.eq(Mux(end.marker, end.upto, old.target)),
             row.final.eq(old.final | end.marker & end.final),
             row.skip.eq(old.skip | end.skip | end.error),
             below.eq((1 << row.target) - 1),

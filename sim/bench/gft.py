@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 from offloadcard.gft import spec
 
 from ..link.world import Event
-from .bound import LINE_OVERHEAD
+from .bound import bound_of
 from .frames import udp_frame
 from .net import PATIENCE_NS, flow_of, put_flow, start_flows
 from .slope import percentiles, slope_ns
@@ -26,13 +26,13 @@ async def gft(env, scenario, packets, seed):
     edit = {"push": 1, "vni": 77, "template": 0} if scenario.push else {
         "set_ethernet": 1, "ethernet_destination": 0x0200_0000_0009,
         "ethernet_source": 0x0200_0000_0008, "decrement_ttl": 1}
-    flows = [flow_of(n, direction=spec.Direction.WIRE) for n in range(scenario.queues)]
+    count = min(scenario.queues, env.config.gft_flows // 4)
+    flows = [flow_of(n, direction=spec.Direction.WIRE) for n in range(count)]
     for n, flow in enumerate(flows):
         await put_flow(table, n, flow, destination=spec.DestinationKind.WIRE, **edit)
     env.begin()
-    # What the wire out cannot carry would be dropped, rightly: frames come 2 % faster than they go.
-    octets = scenario.octets + (50 if scenario.push else 0) + LINE_OVERHEAD
-    gap_ps = octets * 8_000 / env.config.port_gbps / 1.02
+    # What the card cannot send would be dropped, rightly: frames come 2 % faster than they go.
+    gap_ps = 1e6 / bound_of(scenario, env.config, env.link).value / 1.02
     start_ps = env.world.now_ps
     for n in range(packets):
         env.world.wire_send(udp_frame(flows[n % len(flows)], scenario.octets),

@@ -29,6 +29,8 @@ void reset() {
 }
 
 uint8_t *map(uint64_t base, uint64_t size, uint32_t guest, Kind kind, const char *path) {
+    for (const Region &other : regions)
+        if (base < other.base + other.size && other.base < base + size) return nullptr;
     uint8_t *octets = nullptr;
     if (kind == OCTETS) {
         int file = -1, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -71,7 +73,15 @@ void set_range(uint64_t base, uint64_t size, const Range &range) {
     ranges[base] = entry;
 }
 
-void add_trap(const Trap &trap) { traps.push_back(trap); }
+void add_trap(const Trap &trap) {
+    // Of a range with count 0 all older traps are taken away.
+    if (trap.count == 0)
+        std::erase_if(traps, [&](const Trap &old) {
+            return old.base < trap.end && trap.base < old.end;
+        });
+    else
+        traps.push_back(trap);
+}
 
 static const Range *range_of(uint64_t address) {
     auto next = ranges.upper_bound(address);

