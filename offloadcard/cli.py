@@ -49,6 +49,7 @@ def main():
 @click.option("--image", help="File-system image for the drive.  [default: made by mkfs.ext4]")
 @click.option("--out", default="build/demo", show_default=True, help="Where the report goes.")
 @click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--preset", default="small", show_default=True)
 @click.option("--waves", is_flag=True, help="Record waveforms.")
 @_clear_errors
 def demo(**options):
@@ -73,6 +74,16 @@ def bench(**options):
     """Measure; print each figure beside its bound."""
     from offloadcard.commands import bench as command
     _ends(command.run(**options))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--out", default="build/plots", show_default=True, help="Where the plots go.")
+@_clear_errors
+def plot(**options):
+    """Draw what bench wrote."""
+    from offloadcard.commands import plot as command
+    command.run(**options)
 
 
 @main.command()

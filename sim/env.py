@@ -29,7 +29,7 @@ __all__ = ["Env", "LinkBus", "Guest", "arguments", "report"]
 
 MESSAGES     = 0xFEE0_0000     # interrupts are writes here
 BAR_WINDOW   = (0xE000_0000, 0x1000_0000)      # below 4 GiB
-BAR_WINDOW_64 = (0x4000_0000_0000, 0x100_0000_0000)  # beyond every guest of 64 GiB stride
+BAR_WINDOW_64 = (0x4000_0000_0000, 0x80_0000_0000)  # above all guests
 FULL_STATUS  = {0: "SC", 1: "UR", 2: "CRS", 4: "CA"}
 
 

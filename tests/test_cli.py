@@ -22,7 +22,7 @@ def call(*arguments):
 def test_help_names_every_command():
     code, text = call("--help")
     assert code == 0
-    for name in ("demo", "bench", "prove", "verilog", "synth", "registers", "doctor"):
+    for name in ("demo", "bench", "plot", "prove", "verilog", "synth", "registers", "doctor"):
         assert name in text
         assert call(name, "--help")[0] == 0
 
@@ -32,7 +32,13 @@ def test_help_names_every_command():
     (("verilog", "--block", "gpu"), "--block must be one of card, pcie.endpoint"),
     (("verilog", "--functions", "2"), "--functions must be at least 4, not 2"),
     (("synth", "--preset", "model", "--route"), "--route must be asked of a preset for ECP5"),
-    (("synth", "--preset", "ecp5", "--route", "--seeds", "0"), "--seeds must be at least 1"),
+    (("synth", "--preset", "ecp5", "--block", "rtl.mac", "--seeds", "0"),
+     "--seeds must be at least 1, not 0"),
+    (("synth", "--preset", "ecp5", "--route"), "--route must be asked of one block"),
+    (("synth", "--block", "gpu"), "--block must be one of card"),
+    (("bench", "nothing"), "`scenario` must be one of net-tx-64"),
+    (("bench", "gft-64", "--preset", "huge"), "`preset` must be one of model"),
+    (("plot", "/nowhere/x.json"), "/nowhere/x.json"),
     (("registers", "nothing"), "NAME must be one of card, pcie"),
     (("demo", "--pcap", "/nowhere/x.pcap"), "/nowhere/x.pcap: No such file or directory"),
 ])

@@ -11,7 +11,7 @@ __all__ = ["run"]
 
 def run(*, scenarios, list_only, preset, link, host_latency_ns, packets, seed, json_path, waves):
     """Measure ``scenarios``, or list them; ``True`` if each has a record."""
-    command = late("sim.bench.command")
+    command, build = late("sim.bench.command"), late("sim.build")
     if list_only:
         command.list_scenarios(console=console)
         return True
@@ -19,6 +19,6 @@ def run(*, scenarios, list_only, preset, link, host_latency_ns, packets, seed, j
     try:
         records = command.run(scenarios, preset, link, host_latency_ns, packets, seed, json_path,
                               waves=waves_path, console=console)
-    except ValueError as error:
+    except (ValueError, build.BuildError, build.RunError) as error:
         raise CommandError(str(error)) from None
     return bool(records)

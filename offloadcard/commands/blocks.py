@@ -6,7 +6,7 @@ from offloadcard.config import PRESETS
 
 from .errors import CommandError
 
-__all__ = ["BLOCKS", "config_of", "make_block"]
+__all__ = ["BLOCKS", "PARTS", "config_of", "make_block"]
 
 BLOCKS = {
     "card":              ("offloadcard.card", "Card"),
@@ -15,7 +15,11 @@ BLOCKS = {
     "nvme.controller":   ("offloadcard.nvme_emul.controller", "Controller"),
     "gft.pipeline":      ("offloadcard.gft.pipeline", "Pipeline"),
     "rtl.mac":           ("offloadcard.rtl.mac", "Mac"),
+    "rtl.management":    ("offloadcard.rtl.management", "ManagementSteer"),
 }
+
+# What the card is wired of.
+PARTS = tuple(name for name in BLOCKS if name != "card")
 
 
 def config_of(preset, functions=None):

@@ -6,7 +6,7 @@ from .late import late
 __all__ = ["run"]
 
 
-def run(*, pcap, image, out, seed, waves):
+def run(*, pcap, image, out, seed, preset, waves):
     """Tell the story; ``True`` if every act held."""
     if pcap is not None:
         bridge = late("sim.bridge.ethernet")
@@ -14,8 +14,9 @@ def run(*, pcap, image, out, seed, waves):
             bridge.read_pcap(pcap)
         except bridge.PcapError as error:
             raise CommandError(str(error)) from None
-    command = late("sim.demo.command")
+    command, build = late("sim.demo.command"), late("sim.build")
     try:
-        return bool(command.run(pcap=pcap, image=image, out=out, seed=seed, waves=waves))
-    except ValueError as error:
+        return bool(command.run(pcap=pcap, image=image, out=out, seed=seed, preset=preset,
+                                waves=waves))
+    except (ValueError, build.BuildError) as error:
         raise CommandError(str(error)) from None

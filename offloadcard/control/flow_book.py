@@ -23,8 +23,9 @@ class FlowRecord:
 class FlowBook:
     """Rows of the flow table, and whose they are.
 
-    ``rows`` rows in all, at most ``quota`` of one function. A function that is over its quota, or
-    finds no row free, gives up its own eldest flow; nobody loses a row to another's storm.
+    ``rows`` rows in all, at most ``quota`` of one function. A function that is over its quota gives
+    up its own eldest flow; where no row is free, whoever has most does, so that a function with few
+    flows is never without a row, and a storm costs its own sender.
     """
 
     def __init__(self, *, rows, quota):
@@ -50,17 +51,22 @@ class FlowBook:
 
     def victim(self, owner):
         """The record that must go before ``owner`` gets another row, or ``None``."""
-        own = self._of_owner.get(owner)
-        if own and (len(own) >= self.quota or not self._free):
-            return next(iter(own.values()))
-        return None
+        own = self._of_owner.get(owner, {})
+        if len(own) < self.quota and self._free:
+            return None
+        loser = own
+        if len(own) < self.quota:
+            richest = max(self._of_owner.values(), key=len, default={})
+            # Among equals nobody takes from another.
+            loser = richest if len(richest) > len(own) + 1 else own
+        return next(iter(loser.values()), None)
 
     def take(self):
         """A free row, or ``None``."""
         return self._free.pop() if self._free else None
 
     def give_back(self, handle):
-        """A row that was taken and not used."""
+        """A row that was taken and not used, or whose flow the card has deleted."""
         self._free.append(handle)
 
     def add(self, record):
@@ -70,11 +76,10 @@ class FlowBook:
         self._of_owner.setdefault(record.owner, OrderedDict())[record.handle] = record
 
     def remove(self, record):
-        """Forget a record; its row is free."""
+        """Forget a record; its row is free after :meth:`give_back`."""
         del self.by_handle[record.handle]
         del self.by_key[record.key]
         del self._of_owner[record.owner][record.handle]
-        self._free.append(record.handle)
 
 
 class Connections:

@@ -2,10 +2,9 @@
 
 Each exception waits for one of the processor's cores, is served for a stated time, and is then
 decided: the layers are evaluated, the flow is put into the table, and the packet goes back to be
-looked up. Packets of one order slot stay on one core, so that their order is the card's.
+looked up. Functions take turns, and packets of one order slot are served one after the other.
 """
 
-import heapq
 from dataclasses import dataclass, field
 
 from ..gft import spec
@@ -14,6 +13,8 @@ from . import neighbour
 from .encode import Stamp, entry_of_decision, flow_of_key
 from .flow_book import Connections, FlowBook, FlowRecord
 from .policy import evaluate
+from .ports import Mutex
+from .scheduler import Scheduler
 
 __all__ = ["SlowPathCounters", "SlowPath"]
 
@@ -53,8 +54,7 @@ class SlowPath:
     idle_ns = 50_000  # how often events are looked for while no packet comes
 
     def __init__(self, port, table, network, *, cores=4, service_ns=20_000, quota=None):
-        if cores < 1:
-            raise ValueError(f"`cores` must be at least 1, not {cores!r}")
+        self.scheduler   = Scheduler(cores=cores, service_ns=service_ns)
         self.port        = port
         self.table       = table
         self.network     = network
@@ -64,9 +64,7 @@ class SlowPath:
         self.connections = Connections()
         self.counters    = SlowPathCounters()
         self.generations = {}      # function -> (current, hard)
-        self._free_at    = [0] * cores
-        self._waiting    = []      # heap of (due, number, descriptor, frame)
-        self._number     = 0
+        self._rows       = Mutex(port)  # which flow stands in which row, here and in the card
         self._stopping   = False
 
     # --- the loop -------------------------------------------------------------------------------
@@ -77,15 +75,15 @@ class SlowPath:
         while not self._stopping:
             now  = self.port.now_ns()
             wait = self.idle_ns
-            if self._waiting:
-                wait = max(0, min(wait, self._waiting[0][0] - now))
+            done = self.scheduler.next_done()
+            if done is not None:
+                wait = max(0, min(wait, done - now))
             packet = await self.port.receive(wait)
             now = self.port.now_ns()
             if packet is not None:
                 self._admit(packet, now)
-            while self._waiting and self._waiting[0][0] <= now:
-                _, _, descriptor, frame = heapq.heappop(self._waiting)
-                await self._serve(descriptor, frame)
+            while (served := self.scheduler.take(now)) is not None:
+                await self._serve(*served)
                 now = self.port.now_ns()
             if now - looked >= self.idle_ns:
                 looked = now
@@ -102,17 +100,15 @@ class SlowPath:
     @property
     def waiting(self):
         """Packets that wait for a core, or are being served."""
-        return len(self._waiting)
+        return len(self.scheduler)
 
     def _admit(self, packet, now):
-        """Give a packet to its core."""
+        """Let a packet wait for its turn: its sender's, or the wire's."""
         descriptor = unpack(spec.ExceptionDescriptor, packet[:_HEAD])
-        core = descriptor.order_slot % self.cores
-        done = max(now, self._free_at[core]) + self.service_ns
-        self._free_at[core] = done
-        self._number += 1
-        heapq.heappush(self._waiting, (done, self._number, descriptor,
-                                       packet[_HEAD:_HEAD + descriptor.length]))
+        wire = descriptor.direction == spec.Direction.WIRE
+        self.scheduler.admit((descriptor, packet[_HEAD:_HEAD + descriptor.length]),
+                             slot=descriptor.order_slot, now=now,
+                             function=None if wire else descriptor.function_id)
 
     async def serve_events(self):
         """Take events: flows of an old generation are decided again, ended connections go."""
@@ -121,7 +117,8 @@ class SlowPath:
             if record is None:
                 continue
             if event.kind == spec.EventKind.GENERATION:
-                await self.refresh(record)
+                if not self._is_fresh(record):  # every packet until then raised an event
+                    await self.refresh(record)
             elif event.kind == spec.EventKind.TCP_FLAGS:
                 record.closing = True
 
@@ -202,55 +199,65 @@ class SlowPath:
         # Outbound the sender pays for the row, inbound the receiver.
         owner = decision.owners[0]
         entry = self._entry(flow, decision, owner)
-        for _ in range(2):
-            handle = await self._row_for(owner)
-            if handle is None:
-                break
-            status, _ = await self.table.insert(key, entry, handle=handle)
-            if status == spec.Status.OK:
-                self.counters.inserted += 1
-                generation = entry["generation"]
-                self.book.add(FlowRecord(handle, key, flow, decision, owner, generation))
+        async with self._rows:
+            if await self._insert(key, flow, decision, owner, entry):
                 return spec.Verdict.LOOKUP
-            self.book.give_back(handle)
-            if status != spec.Status.FULL or not await self._evict_of(owner):
-                break
         self.counters.drop("NO_ROW")
         return spec.Verdict.DROP
 
-    async def _row_for(self, owner):
-        victim = self.book.victim(owner)
-        if victim is not None:
-            await self.remove(victim)
-            self.counters.evicted += 1
-        return self.book.take()
+    async def _insert(self, key, flow, decision, owner, entry):
+        """Put a flow into a row; twice, if the card has no place for its hash at first."""
+        for _ in range(2):
+            victim = self.book.victim(owner)
+            if victim is not None:
+                await self._evict(victim)
+            handle = self.book.take()
+            if handle is None:
+                return False
+            status, _ = await self.table.insert(key, entry, handle=handle)
+            if status == spec.Status.OK:
+                self.counters.inserted += 1
+                self.book.add(FlowRecord(handle, key, flow, decision, owner, entry["generation"]))
+                return True
+            self.book.give_back(handle)
+            own = self.book.of_owner(owner)
+            if status != spec.Status.FULL or not own:
+                return False
+            await self._evict(own[0])
+        return False
 
-    async def _evict_of(self, owner):
-        own = self.book.of_owner(owner)
-        if own:
-            await self.remove(own[0])
-            self.counters.evicted += 1
-        return bool(own)
+    async def _evict(self, record):
+        self.counters.evicted += 1
+        await self._remove(record)
 
-    async def remove(self, record):
-        """Take a flow out of the table; its next packet is decided anew."""
+    async def _remove(self, record):
+        """Take a flow out; its row is given again only when the card has let go of it."""
         if self.book.by_handle.get(record.handle) is record:
             self.book.remove(record)
             await self.table.delete(handle=record.handle)
+            self.book.give_back(record.handle)
+
+    async def remove(self, record):
+        """Take a flow out of the table; its next packet is decided anew."""
+        async with self._rows:
+            await self._remove(record)
 
     def _is_fresh(self, record):
         return record.generation == self.generations.get(record.owner, (0, 0))[0]
 
     async def refresh(self, record):
         """Decide a flow again, in place."""
-        decision = self.evaluate(record.flow)
-        if not decision.owners or decision.owners[0] != record.owner:
-            await self.remove(record)
-            return
-        entry = self._entry(record.flow, decision, record.owner)
-        record.decision, record.generation = decision, entry["generation"]
-        self.counters.updated += 1
-        await self.table.update(entry, handle=record.handle)
+        async with self._rows:
+            if self.book.by_handle.get(record.handle) is not record:
+                return  # it went while we waited: the row may be another's
+            decision = self.evaluate(record.flow)
+            if not decision.owners or decision.owners[0] != record.owner:
+                await self._remove(record)
+                return
+            entry = self._entry(record.flow, decision, record.owner)
+            record.decision, record.generation = decision, entry["generation"]
+            self.counters.updated += 1
+            await self.table.update(entry, handle=record.handle)
 
     # --- policy has changed ---------------------------------------------------------------------
 

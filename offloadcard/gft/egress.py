@@ -49,6 +49,9 @@ class Egress(wiring.Component):
         The last beat of a job has been written.
     """
 
+    # What a mutant changes: no octet of a packet shows in the next.
+    _forgets = True
+
     def __init__(self, *, data_width, function_id_width):
         self.data_width = data_width
         widths = {"data_width": data_width, "function_id_width": function_id_width}
@@ -65,41 +68,49 @@ class Egress(wiring.Component):
         lanes = self.data_width // 8
         job, o = self.jobs.p, self.o.p
         going   = Signal()
-        beat_r  = Signal.like(job.beats)
+        # Numbers of what remains, and what is known of them: the next beat leads, some are to be
+        # read, this is the last.
+        beats_r, lead_r = Signal.like(job.beats), Signal.like(job.lead)
         left_r  = Signal.like(job.take)
-        primed_r = Signal()
+        leads_r, reads_r, last_r, primed_r = (Signal(name=name) for name in (
+            "leads_r", "reads_r", "last_r", "primed_r"))
         patch_r = Signal(8 * PATCH_OCTETS)
         mask_r  = Signal(PATCH_OCTETS)
+        given   = Signal()                 # a beat of this job
         before  = Signal(self.data_width)  # the beat read before this one
 
-        number, left, primed = Signal.like(beat_r), Signal.like(left_r), Signal()
+        beats, lead, left = Signal.like(beats_r), Signal.like(lead_r), Signal.like(left_r)
+        leads, reads, last, primed = (Signal(name=name) for name in (
+            "leads", "reads", "last", "primed"))
         patch, mask = Signal(8 * PATCH_OCTETS), Signal(PATCH_OCTETS)
         m.d.comb += [
-            number.eq(Mux(going, beat_r, 0)),
+            beats.eq(Mux(going, beats_r, job.beats)),
+            lead.eq(Mux(going, lead_r, job.lead)),
             left.eq(Mux(going, left_r, job.take)),
+            leads.eq(Mux(going, leads_r, job.leads)),
+            reads.eq(Mux(going, reads_r, job.reads)),
+            last.eq(Mux(going, last_r, job.one_beat)),
             primed.eq(going & primed_r | ~job.ahead),
             patch.eq(Mux(going, patch_r, job.patch)),
             mask.eq(Mux(going, mask_r, job.mask)),
         ]
 
         # What this cycle needs, takes and gives.
-        leads, wants, gives, takes, free, last = (Signal(name=name) for name in (
-            "leads", "wants", "gives", "takes", "free", "last"))
+        wants, gives, takes, free = (Signal(name=name) for name in (
+            "wants", "gives", "takes", "free"))
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
-            leads.eq(number < job.lead),
-            wants.eq((left != 0) & (~leads | ~primed)),
-            last.eq(number == job.beats - 1),
+            wants.eq(reads & (~leads | ~primed)),
             # While it leads, a beat is given whether or not the one to be held came.
-            gives.eq(self.jobs.valid & free & (leads | primed & (self.beats.valid | (left == 0)))),
+            gives.eq(self.jobs.valid & free & (leads | primed & (self.beats.valid | ~reads))),
             takes.eq(self.jobs.valid & self.beats.valid & wants & Mux(primed, gives, 1)),
             self.beats.ready.eq(takes),
         ]
         primes = Signal()
-        m.d.comb += primes.eq(~primed & (takes | (left == 0)))
+        m.d.comb += primes.eq(self.jobs.valid & ~primed & (takes | ~reads))
 
         dry   = Signal()  # nothing is left to read, and nothing of other packets may show
-        m.d.comb += dry.eq(left == 0)
+        m.d.comb += dry.eq(~reads)
         moved = Signal(self.data_width)
         low   = Signal(lanes)  # lanes below `rotate` show the beat before
         m.d.comb += low.eq((1 << job.rotate) - 1)
@@ -115,18 +126,23 @@ class Egress(wiring.Component):
             m.d.sync += [
                 o.data.eq(moved), o.exit.eq(job.exit), o.function_id.eq(job.function_id),
                 o.length.eq(job.length), o.port.eq(job.port),
-                o.first.eq(number == 0), o.last.eq(last),
+                o.first.eq(~given), o.last.eq(last),
             ]
         m.d.comb += [self.jobs.ready.eq(gives & last), self.done.eq(gives & last)]
         with m.If(takes):
             m.d.sync += before.eq(self.beats.payload)
-        with m.If(gives & last):
+        with m.If(gives & last & self._forgets):
             m.d.sync += before.eq(0)
         with m.If(gives | takes | primes):
             m.d.sync += [
                 going.eq(~(gives & last)),
-                beat_r.eq(number + gives),
+                beats_r.eq(beats - gives),
+                last_r.eq(Mux(gives, beats == 2, last)),
+                lead_r.eq(lead - (gives & leads)),
+                leads_r.eq(leads & ~(gives & (lead == 1))),
                 left_r.eq(left - takes),
+                reads_r.eq(reads & ~(takes & (left == 1))),
+                given.eq((given | gives) & ~(gives & last)),
                 primed_r.eq(primed | primes),
                 patch_r.eq(Mux(gives, patch[self.data_width:], patch)),
                 mask_r.eq(Mux(gives, mask[lanes:], mask)),

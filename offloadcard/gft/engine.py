@@ -123,6 +123,7 @@ class Engine(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.ready.eq(~clear)
                 with m.If(clear):
+                    m.d.sync += walk.eq(0)
                     m.next = "CLEAR"
                 with m.Elif(self.commands.valid):
                     m.next = "START"  # the row is read now

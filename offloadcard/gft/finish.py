@@ -11,7 +11,7 @@ from .transpose import shape_of_packet
 
 __all__ = ["Finish", "decided", "LATENCY"]
 
-LATENCY = 2
+LATENCY = 3
 
 
 def decided(*, cell_width):
@@ -39,7 +39,7 @@ class Finish(wiring.Component):
 
     Timing
     ------
-    Latency 2 cycles, one packet per cycle, never stalls.
+    Latency 3 cycles, one packet per cycle, never stalls.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Finish(wiring.Component):
     i : ``In(decided(...))``
         A decision.
     reads, writes : ``Out(read_job(...))``, ``Out(write_job(...))``
-        The jobs, 2 cycles later.
+        The jobs, 3 cycles later.
     valid, wire, drops : ``Out(1)``
         With them: there is one, its lane, and it is only to be read away.
     """
@@ -116,15 +116,27 @@ class Finish(wiring.Component):
             rotate.eq(at[:shift] - start[:shift]),
             ahead.eq((at[:shift] < start[:shift]) & (take != 0)),
         ]
+        reads_2, writes_2 = Signal.like(self.reads), Signal.like(self.writes)
+        valid_2, wire_2 = Signal(), Signal()
         m.d.sync += [
-            self.valid.eq(valid_1), self.wire.eq(wire_1), self.drops.eq(drops_1),
-            self.reads.eq(reads_1), self.writes.eq(writes_1),
-            self.reads.skip.eq(first), self.reads.take.eq(take), self.reads.rotate.eq(rotate),
-            self.reads.drops.eq(drops_1),
-            self.writes.take.eq(take), self.writes.rotate.eq(rotate),
-            self.writes.lead.eq(at >> shift), self.writes.ahead.eq(ahead),
-            self.writes.beats.eq((packet_1.length + (lanes - 1)) >> shift),
-            self.writes.length.eq(packet_1.length),
+            valid_2.eq(valid_1), wire_2.eq(wire_1), reads_2.eq(reads_1), writes_2.eq(writes_1),
+            reads_2.skip.eq(first), reads_2.take.eq(take), reads_2.rotate.eq(rotate),
+            reads_2.drops.eq(drops_1),
+            writes_2.take.eq(take), writes_2.rotate.eq(rotate),
+            writes_2.lead.eq(at >> shift), writes_2.ahead.eq(ahead),
+            writes_2.beats.eq((packet_1.length + (lanes - 1)) >> shift),
+            writes_2.length.eq(packet_1.length),
+        ]
+
+        # Cycle 2: what follows from the numbers.
+        m.d.sync += [
+            self.valid.eq(valid_2), self.wire.eq(wire_2), self.drops.eq(reads_2.drops),
+            self.reads.eq(reads_2), self.writes.eq(writes_2),
+            self.reads.reads.eq(reads_2.take != 0), self.reads.one.eq(reads_2.take == 1),
+            self.reads.one_cell.eq(reads_2.cells == 1),
+            self.writes.reads.eq(reads_2.take != 0), self.writes.one.eq(reads_2.take == 1),
+            self.writes.leads.eq(writes_2.lead != 0),
+            self.writes.one_beat.eq(writes_2.beats == 1),
         ]
 
         return m

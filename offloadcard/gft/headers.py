@@ -1,10 +1,11 @@
 """The header pipeline: tokens of both lanes in, one a cycle; jobs for buffer and egress out."""
 
 from amaranth import *
+from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..rtl.buffer import Queue
+from ..rtl.buffer import Buffer, Queue
 from ..rtl.counters import Counters
 from ..rtl.delay import Delay
 from ..rtl.meter import Meter
@@ -34,7 +35,7 @@ class Headers(wiring.Component):
 
     Timing
     ------
-    Latency 25 cycles from token to job; one token per cycle, of either lane.
+    Latency 26 cycles from token to job; one token per cycle, of either lane.
 
     Parameters
     ----------
@@ -144,12 +145,13 @@ class Headers(wiring.Component):
         turn = Signal()
         credits = [Signal(range(self.credits + 1), init=self.credits, name=f"credits_{n}")
                    for n in range(2)]
+        some  = [Signal(init=1, name=f"some_{n}") for n in range(2)]  # credits are left
         may   = [Signal(name=f"may_{n}") for n in range(2)]
         takes = [Signal(name=f"takes_{n}") for n in range(2)]
         self.token_0 = Signal(self.token)
         self.valid_0, self.wire_0 = Signal(), Signal()
         m.d.comb += [
-            *(may[n].eq(self.tokens[n].valid & (credits[n] != 0)) for n in range(2)),
+            *(may[n].eq(self.tokens[n].valid & some[n]) for n in range(2)),
             takes[0].eq(~hole & may[0] & ~(may[1] & turn)),
             takes[1].eq(~hole & may[1] & ~(may[0] & ~turn)),
             *(self.tokens[n].ready.eq(takes[n]) for n in range(2)),
@@ -160,7 +162,11 @@ class Headers(wiring.Component):
             self.valid_0.eq(takes[0] | takes[1]), self.wire_0.eq(takes[1]),
         ]
         for n in range(2):
-            m.d.sync += credits[n].eq(credits[n] - takes[n] + self.done[n] + self.dropped[n])
+            back = Signal(2, name=f"back_{n}")
+            left = Signal.like(credits[n], name=f"left_{n}")
+            m.d.comb += left.eq(credits[n] - takes[n] + back)
+            m.d.sync += [back.eq(self.done[n] + self.dropped[n]), credits[n].eq(left),
+                         some[n].eq(left != 0)]
         with m.If(takes[0]):
             m.d.sync += turn.eq(1)
         with m.Elif(takes[1]):
@@ -313,5 +319,9 @@ class Headers(wiring.Component):
                 reads.i.valid.eq(mine), reads.i.payload.eq(end.reads),
                 writes.i.valid.eq(mine & ~end.drops), writes.i.payload.eq(end.writes),
             ]
-            wiring.connect(m, reads.o, wiring.flipped(self.reads[n]))
-            wiring.connect(m, writes.o, wiring.flipped(self.writes[n]))
+            m.d.comb += Assert(~mine | reads.i.ready & writes.i.ready)  # as credits promise
+            for kind, queue, port in (("reads", reads, self.reads[n]),
+                                      ("writes", writes, self.writes[n])):
+                m.submodules[f"{kind}_{n}_slice"] = part = Buffer(queue.shape)
+                wiring.connect(m, queue.o, part.i)
+                wiring.connect(m, part.o, wiring.flipped(port))

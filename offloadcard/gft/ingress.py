@@ -89,6 +89,13 @@ class Ingress(wiring.Component):
         number = Signal.like(index)
         window_r = [Signal(self.data_width, name=f"window_{n}") for n in range(chunks)]
         m.d.comb += number.eq(Mux(beat.first, 0, index))
+        # A packet that is not as long as it says must not be read for so long.
+        lanes = self.data_width // 8
+        beats, beats_r, expected = Signal(12), Signal(12), Signal(12)
+        m.d.comb += [
+            beats.eq(Mux(beat.first, 1, beats_r + 1)),
+            expected.eq((beat.side.length + lanes - 1) >> (lanes.bit_length() - 1)),
+        ]
         cells, cells_r = Signal(8), Signal(8)
         m.d.comb += cells.eq(Mux(beat.first, 0, cells_r) + (written & self.starts_cell))
         lost = Signal()
@@ -100,6 +107,7 @@ class Ingress(wiring.Component):
         with m.If(moves):
             m.d.sync += [
                 cells_r.eq(cells),
+                beats_r.eq(beats),
                 index.eq(number + (number != chunks)),
                 swallow.eq(Mux(beat.first, no_room, swallow) & ~beat.last),
                 spoiled.eq((spoiled & ~beat.first | no_room & ~beat.first) & ~beat.last),
@@ -110,11 +118,12 @@ class Ingress(wiring.Component):
             with m.If(beat.last & ~lost & ~(swallow & ~beat.first)):
                 m.d.sync += self.o.valid.eq(1)
                 self._send(m, beat, number=number, window_r=window_r, cells=cells,
-                           spoiled=spoiled & ~beat.first | no_room & ~beat.first)
+                           spoiled=spoiled & ~beat.first | no_room & ~beat.first,
+                           lies=beats != expected)
 
         return m
 
-    def _send(self, m, beat, *, number, window_r, cells, spoiled):
+    def _send(self, m, beat, *, number, window_r, cells, spoiled, lies):
         o = self.o.p
         # Octets of the last beat behind the frame's end are the producer's, not the frame's: the
         # parser believes nothing beyond `length`.
@@ -131,7 +140,7 @@ class Ingress(wiring.Component):
         ]
         with m.If(spoiled):
             m.d.sync += o.fault.eq(Reason.NO_ROOM)
-        with m.Elif(beat.error):
+        with m.Elif(beat.error | lies):
             m.d.sync += o.fault.eq(Reason.DAMAGED)
         with m.Elif(~self.enable & ~beat.side.injected):
             m.d.sync += o.fault.eq(Reason.DISABLED)

@@ -9,13 +9,13 @@ from amaranth.lib.wiring import In, Out
 __all__ = ["KeyedHash", "expand", "toeplitz"]
 
 TAPS   = (63, 62, 60, 59)         # of a maximal LFSR of 64 bits
-SEED   = 0x243F_6A88_85A3_08D3    # pi's first digits, until the control plane writes its own
-WARMUP = 512                      # cycles in which a seed of few ones spreads
+SALT   = 0x243F_6A88_85A3_08D3    # pi's first digits: a seed of few ones is no sparse key
+WARMUP = 512                      # cycles until every bit of the seed has spread
 
 
 def expand(seed, bits):
     """The hash's key as the card expands it from ``seed``; bit 0 came in last."""
-    state, key = seed or 1, 0
+    state, key = seed ^ SALT or 1, 0
     for _ in range(bits + WARMUP):
         out = 0
         for tap in TAPS:
@@ -55,7 +55,7 @@ class KeyedHash(wiring.Component):
     o : ``Out(bits)``
         Its hash.
     seed : ``In(64)``
-        The seed; 0 counts as 1.
+        The seed; after reset the key is that of 0.
     load : ``In(1)``
         Expand the seed anew.
     ready : ``Out(1)``
@@ -74,14 +74,15 @@ class KeyedHash(wiring.Component):
         m = Module()
 
         length = self.width + self.bits - 1
-        key    = Signal(length, init=expand(SEED, length))
+        key    = Signal(length, init=expand(0, length))
         state  = Signal(64)
         left   = Signal(range(length + WARMUP + 1))
         m.d.comb += self.ready.eq(left == 0)
         bit = Signal()
         m.d.comb += bit.eq(Cat(state[tap] for tap in TAPS).xor())
         with m.If(self.load):
-            m.d.sync += [state.eq(Mux(self.seed == 0, 1, self.seed)), left.eq(length + WARMUP)]
+            m.d.sync += [state.eq(Mux(self.seed == SALT, 1, self.seed ^ SALT)),
+                         left.eq(length + WARMUP)]
         with m.Elif(left != 0):
             m.d.sync += [
                 left.eq(left - 1),

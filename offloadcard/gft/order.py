@@ -104,15 +104,18 @@ class Order(wiring.Component):
             opens.eq(goes & ~want.counted),
             closes.eq(want.valid & want.counted & ~goes),
         ]
-        open_next = Signal(COUNT_BITS)
-        m.d.comb += open_next.eq(Mux(opens, slot.open + 1,
-                                     Mux(slot.open == 0, 0, slot.open - 1)))
+        # Both ways are ready before it is known which it is.
+        opened, closed = Signal(slot_shape), Signal(slot_shape)
+        more, fewer    = Signal(16), Signal(16)
         m.d.comb += [
+            opened.open.eq(slot.open + 1), opened.admitted.eq(slot.admitted + 1),
+            closed.open.eq(Mux(slot.open == 0, 0, slot.open - 1)),
+            closed.admitted.eq(Mux(slot.open <= 1, 0, slot.admitted)),
+            more.eq(source + 1), fewer.eq(Mux(source == 0, 0, source - 1)),
             slot_w.addr.eq(want.slot), slot_w.en.eq(opens | closes),
-            slot_w.data.open.eq(open_next),
-            slot_w.data.admitted.eq(Mux(open_next == 0, 0, slot.admitted + opens)),
+            slot_w.data.eq(Mux(opens, opened, closed)),
             source_w.addr.eq(source_row(want)), source_w.en.eq(opens | closes),
-            source_w.data.eq(Mux(opens, source + 1, Mux(source == 0, 0, source - 1))),
+            source_w.data.eq(Mux(opens, more, fewer)),
         ]
         m.d.sync += free.eq(free - Mux(goes, beats, 0) + self.left)
 

@@ -46,16 +46,15 @@ class CellPool(wiring.Component):
         # Cells that were never lent are counted, not listed: nothing to fill after reset.
         unused = Signal(range(self.cells + 1))
         m.submodules.queue = queue = Queue(range(self.cells), depth=self.cells)
-        fresh = Signal()
+        fresh = Signal(init=1)
         m.d.comb += [
-            fresh.eq(unused != self.cells),
             queue.i.valid.eq(self.back.valid), queue.i.payload.eq(self.back.payload),
             self.lent.valid.eq(fresh | queue.o.valid),
             self.lent.payload.eq(Mux(fresh, unused, queue.o.payload)),
             queue.o.ready.eq(self.lent.ready & ~fresh),
         ]
         with m.If(self.lent.ready & fresh):
-            m.d.sync += unused.eq(unused + 1)
+            m.d.sync += [unused.eq(unused + 1), fresh.eq(unused != self.cells - 1)]
 
         return m
 
@@ -152,6 +151,8 @@ class PacketBuffer(wiring.Component):
         place_r = Signal(range(per_cell))
         left_r, cells_r = Signal.like(job.take), Signal.like(job.cells)
         linked = Signal()                     # the memory of links shows the next of `cell_r`
+        reads_r, one_r, edge_r, one_cell_r = (Signal(name=name) for name in (
+            "reads_r", "one_r", "edge_r", "one_cell_r"))
 
         cell, place = Signal.like(cell_r), Signal.like(place_r)
         left, cells = Signal.like(left_r), Signal.like(cells_r)
@@ -180,10 +181,10 @@ class PacketBuffer(wiring.Component):
 
         step, reads, leaves_cell, ends, stuck = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            reads.eq(left != 0),
-            # Of a cell that is left, the link must have been read.
-            leaves_cell.eq((left == 0) | (place == per_cell - 1) | (left == 1)),
-            ends.eq(leaves_cell & (cells == 1)),
+            reads.eq(Mux(going, reads_r, job.reads)),
+            # Of a cell that is left, the link must have been read. No job skips a whole cell.
+            leaves_cell.eq(Mux(going, ~reads_r | one_r | edge_r, ~job.reads | job.one)),
+            ends.eq(leaves_cell & Mux(going, one_cell_r, job.one_cell)),
             stuck.eq(leaves_cell & ~ends & ~(going & linked)),
             beats.addr.eq(Cat(place, cell)),
             beats.en.eq(room),
@@ -197,12 +198,16 @@ class PacketBuffer(wiring.Component):
         m.d.sync += linked.eq(self.jobs.valid)  # `cell` stays, unless it is left below
         with m.If(self.jobs.valid & stuck):
             m.d.sync += [going.eq(1), cell_r.eq(cell), place_r.eq(place),
-                         left_r.eq(left), cells_r.eq(cells)]
+                         left_r.eq(left), cells_r.eq(cells), reads_r.eq(reads),
+                         one_r.eq(left == 1), edge_r.eq(place == per_cell - 1),
+                         one_cell_r.eq(cells == 1)]
         with m.If(step):
             m.d.sync += [going.eq(~ends), cell_r.eq(cell), place_r.eq(place + 1),
-                         left_r.eq(left - reads), cells_r.eq(cells)]
+                         left_r.eq(left - reads), cells_r.eq(cells),
+                         reads_r.eq(left > 1), one_r.eq(left == 2),
+                         edge_r.eq(place == per_cell - 2), one_cell_r.eq(cells == 1)]
             with m.If(leaves_cell):
                 m.d.sync += [cell_r.eq(links.data), place_r.eq(0), cells_r.eq(cells - 1),
-                             linked.eq(0)]
+                             linked.eq(0), edge_r.eq(0), one_cell_r.eq(cells == 2)]
             with m.If(reads):
                 m.d.sync += [fetched.eq(1), rotate_r.eq(job.rotate)]

@@ -78,7 +78,7 @@ class Pipeline(wiring.Component):
         longest = -(-(config.max_frame_octets + DESCRIPTOR_OCTETS) // lanes)
         room    = 2 * longest
         headers = Headers(config, cell_width=(self.cells - 1).bit_length(),
-                          slot_width=min(10, (config.gft_flows - 1).bit_length() - 2),
+                          slot_width=10,
                           room=room, credits=64 if config.data_width == 512 else 32)
         m.submodules.headers   = headers
         m.submodules.registers = registers = Registers(config, headers)
@@ -128,6 +128,7 @@ class Pipeline(wiring.Component):
             "ingress": Ingress(data_width=config.data_width, cells=self.cells,
                                max_octets=config.max_frame_octets, tail_drop=lane == WIRE),
             "buffer":  PacketBuffer(data_width=config.data_width, cells=self.cells),
+            "fetched": Buffer(config.data_width),
             "egress":  Egress(data_width=config.data_width,
                               function_id_width=config.function_id_width),
             "leave":   Buffer(leaving),
@@ -158,7 +159,8 @@ class Pipeline(wiring.Component):
         ]
         wiring.connect(m, headers.reads[lane], buffer.jobs)
         wiring.connect(m, headers.writes[lane], egress.jobs)
-        wiring.connect(m, buffer.o, egress.beats)
+        wiring.connect(m, buffer.o, parts["fetched"].i)
+        wiring.connect(m, parts["fetched"].o, egress.beats)
         m.d.comb += [headers.done[lane].eq(egress.done), headers.dropped[lane].eq(buffer.dropped)]
         wiring.connect(m, egress.o, parts["leave"].i)
         wiring.connect(m, parts["leave"].o, steer.i)

@@ -65,6 +65,10 @@ def read_job(*, cell_width, data_width):
         "take":   range(2048),
         "rotate": range(data_width // 8),
         "drops":  1,           # nothing of it will be written
+        # What follows from the numbers, so that nobody compares them in the cycle of use.
+        "reads":    1,         # `take` is not 0
+        "one":      1,         # `take` is 1
+        "one_cell": 1,
     })
 
 
@@ -82,6 +86,10 @@ def write_job(*, data_width, function_id_width):
         "take":        range(2048),
         "lead":        5,
         "ahead":       1,
+        "leads":       1,  # `lead` is not 0
+        "reads":       1,  # `take` is not 0
+        "one":         1,  # `take` is 1
+        "one_beat":    1,
         "rotate":      range(data_width // 8),
         "exit":        2,
         "function_id": function_id_width,

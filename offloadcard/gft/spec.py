@@ -331,7 +331,7 @@ MANAGEMENT = RegisterMap("gft", (
     Register("STATUS",           0x010, 64, "ro", "ours",
              doc="bit 0: ready (tables cleared, hash keyed); 15:8 free places of the command ring"),
     Register("SEED",             0x018, 64, "rw", "ours",
-             doc="keys the hashes; write only while no flow is there; then wait for ready"),
+             doc="keys the hashes (64 random bits); write while no flow is there; wait for ready"),
     Register("EPOCH",            0x020, 16, "rw", "ours", doc="stamped as last seen"),
     Register("EXCEPTION_LIMIT",  0x028, 16, "rw", "ours", reset=64,
              doc="exceptions that a function may have open"),

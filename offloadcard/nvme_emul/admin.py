@@ -208,7 +208,7 @@ class Admin(wiring.Component):
             log_wrong.eq((log_words > 1024) | (log_at[:2] != 0) | (log_at > log_end)),
             # Namespaces and descriptors are of one; a list begins above any but the last two.
             named_wrong.eq(Mux(c.cdw10[0], 0, Mux(c.cdw10[1], c.nsid >= 0xFFFF_FFFE,
-                                                  c.nsid - 1 >= VOLUMES))),
+                                                  (c.nsid == 0) | (c.nsid > VOLUMES)))),
             log_end.eq(Mux(log_id == LogPage.ERROR, 64 * ERROR_ENTRIES, 512)),
             p.function_id.eq(function_id), p.nsid.eq(c.nsid),
             p.prp1.eq(c.prp1), p.prp2.eq(c.prp2),
@@ -262,7 +262,7 @@ class Admin(wiring.Component):
                 m.next = "DECODE"
             with m.State("DECODE"):
                 self._decode(m, c, answer, refuse)
-                with m.If((c.opcode == AdminOpcode.IDENTIFY) & named_wrong):
+                with m.If((c.opcode == AdminOpcode.IDENTIFY) & (c.cdw10[2:8] == 0) & named_wrong):
                     refuse(Status.INVALID_NAMESPACE)
                 with m.If((c.opcode == AdminOpcode.GET_LOG_PAGE) & log_wrong):
                     refuse(Status.INVALID_FIELD)

@@ -124,7 +124,7 @@ class Dispatch(wiring.Component):
                 m.d.sync += [
                     row.eq(table_r.data),
                     end.eq(slba + blocks),
-                    named.eq((sqe.nsid - 1 < VOLUMES) & table_r.data.valid),
+                    named.eq((sqe.nsid != 0) & (sqe.nsid <= VOLUMES) & table_r.data.valid),
                     all_ns.eq(sqe.nsid == BROADCAST_NSID),
                     bad.eq((sqe.fuse != 0) | (sqe.psdt != 0)),
                     is_read.eq(sqe.opcode == Opcode.READ),

@@ -220,7 +220,7 @@ class PageWriter(wiring.Component):
                                 m.d.sync += entry.eq(scan)
                 with m.If((scan != 0) & (scan == p.nsid)):
                     m.d.sync += row.eq(self.volume)
-                with m.If(p.nsid - 1 >= VOLUMES):
+                with m.If((p.nsid == 0) | (p.nsid > VOLUMES)):
                     m.d.sync += row.eq(0)
                 with m.If(scan == VOLUMES):
                     m.next = "PRPS"

@@ -111,6 +111,21 @@ class ConfigMap:
                 self.keep[kind][slot] = keep
             self.keep[kind][Slot.FLAGS] = 1 << FLAG_ABSENT
 
+    ROM = data.StructLayout({"constant": 32, "writable": 32, "clear": 32, "slot": 5, "in_row": 1,
+                             "in_pf": 1})
+
+    def rom(self):
+        """Rows of shape ``ROM``, by kind and DW."""
+        rows = []
+        for kind in ALL:
+            for dw in range(spec.SPACE_DW):
+                slot, writable, clear = self.state[kind].get(dw, (0, 0, 0))
+                rows.append({
+                    "constant": self.constants[kind][dw], "writable": writable, "clear": clear,
+                    "slot": slot, "in_row": dw in self.state[kind],
+                    "in_pf": kind in PHYSICAL and 4 * dw in PF_REGISTERS})
+        return rows
+
     def vectors(self, kind):
         """MSI-X vectors of a function."""
         if kind in NET:

@@ -9,35 +9,14 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.ports import ManagementPort
 from . import spec_config as spec
-from .config_map import (
-    FLAG_ABSENT,
-    FLAG_CLOSED,
-    PF_REGISTERS,
-    SLOTS,
-    VIRTIO_PCI_DATA,
-    ConfigMap,
-    Slot,
-)
-from .config_pf import PfRegisters
+from . import transactions as words
+from .config_map import FLAG_ABSENT, FLAG_CLOSED, SLOTS, VIRTIO_PCI_DATA, ConfigMap, Slot
 from .config_provider import Provider
 from .config_resolve import Resolver, kind_of
 from .config_row import log_error, state_of, window_data, window_of
+from .config_settings import ConfigSettings
 from .functions import error_event, function_row, settings
-from .transactions import (
-    CRS,
-    RESET_ALL,
-    RESET_FAMILY,
-    RESET_FUNCTION,
-    RESET_VFS,
-    SC,
-    UR,
-    access_reply,
-    access_request,
-    completion,
-    config_request,
-    opening,
-    reset_request,
-)
+from .transactions import RESET_ALL, RESET_FAMILY, RESET_FUNCTION, RESET_VFS
 
 __all__ = ["ConfigSpace"]
 
@@ -54,7 +33,7 @@ class ConfigSpace(wiring.Component):
 
     Timing
     ------
-    A configuration request is answered 8 cycles after it came; an access through virtio's PCI
+    A configuration request is answered 5 cycles after it came; an access through virtio's PCI
     configuration access takes as long as a register read of the device. Power-up takes one cycle
     per function.
 
@@ -94,8 +73,8 @@ class ConfigSpace(wiring.Component):
         ids = {"function_id_width": config.function_id_width}
         self.ids = ids
         super().__init__({
-            "requests":         In(stream.Signature(config_request())),
-            "completions":      Out(stream.Signature(completion())),
+            "requests":         In(stream.Signature(words.config_request())),
+            "completions":      Out(stream.Signature(words.completion())),
             "rows":             Out(stream.Signature(function_row(**ids), always_ready=True)),
             "settings":         Out(settings(**ids)),
             "errors":           In(stream.Signature(error_event(**ids))),
@@ -104,11 +83,12 @@ class ConfigSpace(wiring.Component):
             "pending":          In(1),
             "link_up":          In(1),
             "management":       In(ManagementPort()),
-            "accesses":         Out(stream.Signature(access_request(**ids))),
-            "access_replies":   In(stream.Signature(access_reply(), always_ready=True)),
-            "resets":           Out(stream.Signature(reset_request(**ids), always_ready=True)),
+            "accesses":         Out(stream.Signature(words.access_request(**ids))),
+            "access_replies":   In(stream.Signature(words.access_reply(), always_ready=True)),
+            "resets":           Out(stream.Signature(words.reset_request(**ids),
+                                                    always_ready=True)),
             "closings":         In(stream.Signature(config.function_id_width)),
-            "openings":         In(stream.Signature(opening(**ids))),
+            "openings":         In(stream.Signature(words.opening(**ids))),
             "walking":          In(2),
         })
 
@@ -117,10 +97,8 @@ class ConfigSpace(wiring.Component):
 
         config = self.config
         images = ConfigMap(config)
-        bus    = Signal(8)
-        own    = self._own_settings(m)
-        pfs    = self._physical(m)
-        m.d.comb += self.settings.bus.eq(bus)
+        m.submodules.shared = shared = ConfigSettings(config)
+        m.d.comb += [self.settings.eq(shared.settings), shared.walking.eq(self.walking)]
 
         # --- memories ---------------------------------------------------------------------------
         row_shape = data.ArrayLayout(32, SLOTS)
@@ -128,25 +106,19 @@ class ConfigSpace(wiring.Component):
                                                         init=[])
         row_w = rows.write_port(granularity=1)
         row_r = rows.read_port()
-        rom_shape = data.StructLayout({"constant": 32, "writable": 32, "clear": 32, "slot": 5,
-                                       "in_row": 1, "in_pf": 1})
         m.submodules.rom = rom = memory.Memory(
-            shape=rom_shape, depth=spec.KINDS * spec.SPACE_DW,
-            init=[self._rom_row(images, kind, dw)
-                  for kind in range(spec.KINDS) for dw in range(spec.SPACE_DW)])
+            shape=ConfigMap.ROM, depth=spec.KINDS * spec.SPACE_DW, init=images.rom())
         rom_r = rom.read_port()
 
         # --- the visit --------------------------------------------------------------------------
-        request   = Signal(config_request())
+        request   = Signal(words.config_request())
         function  = Signal(config.function_id_width)
         kind      = kind_of(m, config, function)
         family    = Signal()
         m.d.comb += family.eq(kind[0])
         sticky    = Signal()
         error     = Signal(error_event(**self.ids))
-        exists    = Signal()
-        closed    = Signal()
-        absent    = Signal()
+        exists, closed, absent = Signal(), Signal(), Signal()
         flags     = row_r.data[Slot.FLAGS]
         m.d.comb += [
             closed.eq(flags[FLAG_CLOSED] | self.walking.bit_select(family, 1) & kind[1]),
@@ -171,12 +143,9 @@ class ConfigSpace(wiring.Component):
         ]
 
         # What a DW shows.
-        old      = Signal(32)
-        shown    = Signal(32)
-        lanes    = Signal(32)
-        new      = Signal(32)
+        old, new, shown, lanes = Signal(32), Signal(32), Signal(32), Signal(32)
         status   = Signal(3)
-        rom_word = Signal(rom_shape)
+        rom_word = Signal(ConfigMap.ROM)
         high     = Signal()  # no image there
         m.d.comb += [
             lanes.eq(Cat(bit.replicate(8) for bit in request.byte_enable)),
@@ -187,8 +156,6 @@ class ConfigSpace(wiring.Component):
             for slot in range(SLOTS - 1):
                 with m.Case(slot):
                     m.d.comb += slot_value.eq(row_r.data[slot])
-        pf_value = Signal(32)
-        m.d.comb += pf_value.eq(Mux(function[0], pfs[1].value, pfs[0].value))
         set_bits   = Signal(32)
         clear_bits = Signal(32)
         m.d.comb += [
@@ -196,17 +163,14 @@ class ConfigSpace(wiring.Component):
             clear_bits.eq((lanes & rom_word.writable) | (request.data & lanes & rom_word.clear)),
             new.eq((old & ~clear_bits) | set_bits),
         ]
-        is_pm     = Signal()
-        is_device = Signal()
-        starts_flr = Signal()
+        is_pm, is_device, starts_flr = Signal(), Signal(), Signal()
         m.d.comb += [
             is_pm.eq(request.register == (spec.PM + 4) // 4),
             is_device.eq(request.register == _DEVICE_DW),
             starts_flr.eq(is_device & request.byte_enable[1] & request.data[_FLR]),
         ]
-        for pf in pfs:
-            m.d.comb += [pf.register.eq(request.register), pf.data.eq(request.data),
-                         pf.mask.eq(lanes)]
+        m.d.comb += [shared.register.eq(request.register), shared.data.eq(request.data),
+                     shared.mask.eq(lanes), shared.family.eq(function[0])]
 
         is_window = Signal()  # virtio's `pci_cfg_data`
         m.d.comb += is_window.eq((request.register == VIRTIO_PCI_DATA // 4) & ~family)
@@ -249,24 +213,18 @@ class ConfigSpace(wiring.Component):
                 row_w.data[Slot.FLAGS].eq(flags | 1 << FLAG_CLOSED),
                 row_w.en[Slot.FLAGS].eq(1),
             ]
-            for number, pf in enumerate(pfs):
-                with m.If(function == number):
-                    m.d.comb += pf.reset.eq(1)
+            with m.If(~kind[1]):
+                m.d.comb += shared.reset.eq(1 << function[0])
 
         # The link's end is a reset of all, said to the lifecycle when there is time for it.
         link_r    = Signal()
         went_down = Signal()
         m.d.sync += link_r.eq(self.link_up)
-        with m.If(link_r & ~self.link_up):
-            m.d.sync += bus.eq(0)
-        for pf in pfs:
-            m.d.comb += pf.cold.eq(link_r & ~self.link_up)
-        with m.If(pfs[0].vfs_ended | pfs[1].vfs_ended):
+        m.d.comb += shared.cold.eq(link_r & ~self.link_up)
+        with m.If(shared.vfs_ended.any()):
             # Only one is written at a time.
-            m.d.comb += [
-                self.resets.valid.eq(1), self.resets.p.scope.eq(RESET_VFS),
-                self.resets.p.function_id.eq(pfs[1].vfs_ended),
-            ]
+            m.d.comb += [self.resets.valid.eq(1), self.resets.p.scope.eq(RESET_VFS),
+                         self.resets.p.function_id.eq(shared.vfs_ended[1])]
 
         with m.FSM():
             with m.State("POWER-UP"):
@@ -278,8 +236,6 @@ class ConfigSpace(wiring.Component):
                     self.rows.p.alive.eq(1),
                     self.rows.p.memory.eq(kind[1]),
                 ]
-                for shared in own:
-                    m.d.sync += shared.max_read.eq(2)
                 m.d.sync += function.eq(function + 1)
                 with m.If(function == config.functions - 1):
                     m.next = "IDLE"
@@ -348,8 +304,8 @@ class ConfigSpace(wiring.Component):
 
             with m.State("RESOLVE"):
                 # [pcie-5.0: 2.2.6.2] the bus number is captured from each Type 0 write.
-                with m.If(request.write & ~request.type1):
-                    m.d.sync += bus.eq(request.bdf[8:])
+                m.d.comb += [shared.bus.eq(request.bdf[8:]),
+                             shared.bus_write.eq(request.write & ~request.type1)]
                 m.d.sync += [function.eq(resolver.function_id), exists.eq(resolver.exists)]
                 m.next = "READ"
             with m.State("READ"):
@@ -362,17 +318,17 @@ class ConfigSpace(wiring.Component):
                     old.eq(Mux(rom_r.data.in_row, slot_value, 0)),
                     shown.eq(Mux(high, 0, rom_r.data.constant
                                  | Mux(rom_r.data.in_row, slot_value, 0)
-                                 | Mux(rom_r.data.in_pf, pf_value, 0) | pending_bit)),
-                    status.eq(SC),
+                                 | Mux(rom_r.data.in_pf, shared.value, 0) | pending_bit)),
+                    status.eq(words.SC),
                 ]
                 m.next = "WRITE"
                 with m.If(is_window & ~high & window_ok & ~closed):
                     m.next = "ACCESS"
                 with m.If(~exists | absent | (request.write & request.poisoned)):
-                    m.d.sync += status.eq(UR)
+                    m.d.sync += status.eq(words.UR)
                     m.next = "REFUSE"
                 with m.Elif(closed):
-                    m.d.sync += status.eq(CRS)
+                    m.d.sync += status.eq(words.CRS)
                     m.next = "REFUSE"
             with m.State("REFUSE"):
                 m.d.comb += send_completion(0)
@@ -410,9 +366,7 @@ class ConfigSpace(wiring.Component):
                                                            RESET_FAMILY)),
                             ]
                     with m.If(rom_word.in_pf):
-                        for number, pf in enumerate(pfs):
-                            with m.If(function == number):
-                                m.d.comb += pf.write.eq(1)
+                        m.d.comb += shared.write.eq(1 << function[0])
             with m.State("COMPLETE"):
                 m.d.comb += send_completion(~request.write)
                 with m.If(self.completions.ready):
@@ -432,64 +386,15 @@ class ConfigSpace(wiring.Component):
                     self.rows.p.msix_enable.eq(state.msix_enable),
                     self.rows.p.msix_mask.eq(state.msix_mask),
                 ]
-                for number in range(2):
-                    with m.If(function == number):
-                        shared = own[number]
-                        device = row_r.data[Slot.DEVICE]
-                        m.d.sync += [
-                            shared.memory.eq(state.memory & alive),
-                            shared.max_read.eq(device[12:15]),
-                            shared.extended_tag.eq(device[8]),
-                            shared.timeout_disable.eq(row_r.data[Slot.DEVICE_2][4]),
-                        ]
-                        if number == 0:
-                            m.d.sync += shared.max_payload.eq(device[5:8])
+                m.d.comb += [
+                    shared.told.eq(Mux(kind[1], 0, 1 << function[0])),
+                    shared.told_memory.eq(state.memory & alive),
+                    shared.told_device.eq(row_r.data[Slot.DEVICE]),
+                    shared.told_device_2.eq(row_r.data[Slot.DEVICE_2]),
+                ]
                 m.next = "IDLE"
 
         with m.If(link_r & ~self.link_up):
             m.d.sync += went_down.eq(1)
 
         return m
-
-    def _own_settings(self, m):
-        """What the rows of the two physical functions say to all."""
-        shape = data.StructLayout({"memory": 1, "max_read": 3, "max_payload": 3,
-                                   "extended_tag": 1, "timeout_disable": 1})
-        own = [Signal(shape, name=f"own{number}") for number in range(2)]
-        for number, row in enumerate(own):
-            m.d.comb += [self.settings.pf[number][name].eq(row[name])
-                         for name in ("memory", "max_read", "extended_tag", "timeout_disable")]
-        # [pcie-5.0: 7.5.3.4] in an ARI device function 0 decides for all.
-        m.d.comb += self.settings.max_payload.eq(own[0].max_payload)
-        return own
-
-    def _physical(self, m):
-        """The registers of the two physical functions, and what they show to all."""
-        config = self.config
-        pfs = []
-        for number, (vfs, first) in enumerate(((config.virtio_net_vfs, config.first_net_vf),
-                                               (config.nvme_vfs, config.first_nvme_vf))):
-            pf = PfRegisters(total_vfs=vfs, first_vf_offset=first - number, has_ari=number == 0,
-                             function_id_width=config.function_id_width)
-            m.submodules[f"pf{number}"] = pf
-            pfs.append(pf)
-            shared = self.settings.pf[number]
-            m.d.comb += [
-                pf.ari.eq(self.settings.ari),
-                *(shared[name].eq(getattr(pf, name))
-                  for name in ("bar0", "bar2", "vf_enable", "num_vfs", "vf_bar0", "vf_bar2")),
-                shared.vf_memory.eq(pf.vf_memory & ~self.walking[number]),
-                self.settings.aperture[number].eq(pf.aperture),
-            ]
-        m.d.comb += [
-            self.settings.ari.eq(pfs[0].ari_hierarchy),
-            pfs[0].vfs_locked.eq(pfs[1].vf_enable),
-        ]
-        return pfs
-
-    @staticmethod
-    def _rom_row(images, kind, dw):
-        slot, writable, clear = images.state[kind].get(dw, (0, 0, 0))
-        return {"constant": images.constants[kind][dw], "writable": writable, "clear": clear,
-                "slot": slot, "in_row": dw in images.state[kind],
-                "in_pf": kind < 2 and 4 * dw in PF_REGISTERS}

@@ -26,7 +26,8 @@ class Front(wiring.Component):
     Timing
     ------
     One request TLP per cycle, never stalled while the other side keeps to its credits. A doorbell
-    leaves for its device 9 cycles after its TLP. A configuration request takes about 12 cycles.
+    leaves for its device 8 cycles after its TLP. The completion of a configuration request comes
+    13 cycles after it.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 # Ref: pcie-5.0, 2.4.1 (Transaction Ordering Rules), 2.3.1 (Request Handling Rules)
 
 from amaranth import *
+from amaranth.hdl import Assert
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,7 +24,7 @@ class MmioLane(wiring.Component):
 
     Timing
     ------
-    A write leaves 4 cycles after it came; one per cycle. Reads wait for their reply.
+    A write leaves 3 cycles after it came; one per cycle. Reads wait for their reply.
 
     Parameters
     ----------
@@ -109,7 +110,9 @@ class MmioLane(wiring.Component):
             reads.i.valid.eq(self.i.valid & ~self.i_write),
         ]
         with m.If(self.i.valid & self.i_write):
-            m.d.sync += self.entered.eq(self.entered + 1)
+            m.d.sync += [self.entered.eq(self.entered + 1), Assert(writes.i.ready)]
+        with m.If(self.i.valid & ~self.i_write):
+            m.d.sync += Assert(reads.i.ready)
 
         row_shape = data.StructLayout({"alive": 1, "memory": 1})
         m.submodules.rows_memory = rows = memory.Memory(shape=row_shape, depth=self.functions,
@@ -131,11 +134,13 @@ class MmioLane(wiring.Component):
         pressed  = Signal()
         take_write, take_read, take_config = Signal(), Signal(), Signal()
         want_read, want_config = Signal(), Signal()
+        config_turn = Signal()  # a read was the last, so that neither starves the other
         advance  = Signal()
         m.d.comb += [
             behind.eq(reads.o.p.mark - self.left),
             due.eq((behind == 0) | behind[-1]),
-            want_read.eq(reads.o.valid & due & (~reading | (not self._SINGLE))),
+            want_read.eq(reads.o.valid & due & (~reading | (not self._SINGLE))
+                         & ~(self.accesses.valid & config_turn)),
             want_config.eq(self.accesses.valid & ~reading & ~want_read),
             pressed.eq(waited.all()),
             take_write.eq(writes.o.valid & ~(pressed & (want_read | want_config)) & advance),
@@ -146,7 +151,7 @@ class MmioLane(wiring.Component):
             self.accesses.ready.eq(take_config),
         ]
         with m.If(take_read | take_config):
-            m.d.sync += waited.eq(0)
+            m.d.sync += [waited.eq(0), config_turn.eq(take_read)]
         with m.Elif((want_read | want_config) & take_write & ~pressed):
             m.d.sync += waited.eq(waited + 1)
 

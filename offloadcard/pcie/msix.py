@@ -5,6 +5,7 @@
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from ..rtl.arbiter import Merge
 from ..rtl.ports import (
@@ -21,6 +22,12 @@ from .functions import function_row
 from .msix_bank import MsixBank
 
 __all__ = ["Msix"]
+
+
+def _renamed(target, source, function_id):
+    """Assign all fields of ``source`` to ``target``, but with that function's id."""
+    return [target[name].eq(function_id if name == "function_id" else source[name])
+            for name in source.shape().members]
 
 
 class Msix(wiring.Component):
@@ -74,39 +81,51 @@ class Msix(wiring.Component):
         config = self.config
         m.submodules.merge = merge = Merge(self.beat, count=2)
         m.submodules.ends  = ends  = Merge(self.drained.payload.shape(), count=2)
-        access_family = kind_of(m, config, self.requests.p.function_id)[0]
-        stop_family   = kind_of(m, config, self.stops.p.function_id)[0]
         banks = []
-        for family, (name, vectors, port) in enumerate((
-                ("net", spec.virtio_vectors(queue_pairs=config.virtio_queue_pairs),
+        for family, (name, vfs, first, vectors, port) in enumerate((
+                ("net", config.virtio_net_vfs, config.first_net_vf,
+                 spec.virtio_vectors(queue_pairs=config.virtio_queue_pairs),
                  self.net_interrupts),
-                ("nvme", spec.nvme_vectors(io_queues=config.nvme_io_queues),
-                 self.nvme_interrupts))):
-            bank = MsixBank(functions=config.functions, vectors=vectors,
-                            function_id_width=config.function_id_width,
-                            tag_width=config.dma_tag_width, data_width=config.data_width)
+                ("nvme", config.nvme_vfs, config.first_nvme_vf,
+                 spec.nvme_vectors(io_queues=config.nvme_io_queues), self.nvme_interrupts))):
+            bank = MsixBank(functions=vfs + 1, vectors=vectors,
+                            function_id_width=ceil_log2(vfs + 1), tag_width=config.dma_tag_width,
+                            data_width=config.data_width)
             m.submodules[name] = bank
             banks.append(bank)
-            mine = kind_of(m, config, self.rows.p.function_id)[0] == family
-            m.d.comb += [
-                bank.rows.payload.eq(self.rows.payload),
-                bank.rows.valid.eq(self.rows.valid & mine),
-                bank.requests.payload.eq(self.requests.payload),
-                bank.requests.valid.eq(self.requests.valid & (access_family == family)),
-                bank.stops.payload.eq(self.stops.payload),
-                bank.stops.valid.eq(self.stops.valid & (stop_family == family)),
-            ]
-            wiring.connect(m, wiring.flipped(port), bank.interrupts)
-            wiring.connect(m, bank.writes, merge.i[family])
-            wiring.connect(m, bank.drained, ends.i[family])
+
+            # A bank counts its own functions only, from the physical one on.
+            def inwards(function_id, first=first):
+                return Mux(function_id < 2, 0, function_id - (first - 1))
+
+            def outwards(index, first=first, family=family):
+                return Mux(index == 0, family, index + (first - 1))
+
+            for ours, theirs in ((self.rows, bank.rows), (self.requests, bank.requests),
+                                 (self.stops, bank.stops), (port.requests,
+                                                            bank.interrupts.requests)):
+                mine = kind_of(m, config, ours.p.function_id)[0] == family
+                m.d.comb += [
+                    *_renamed(theirs.p, ours.p, inwards(ours.p.function_id)),
+                    theirs.valid.eq(ours.valid & (mine if ours is not port.requests else 1)),
+                ]
+            m.d.comb += port.requests.ready.eq(bank.interrupts.requests.ready)
+            for theirs, ours in ((bank.writes, merge.i[family]), (bank.drained, ends.i[family]),
+                                 (bank.interrupts.answers, port.answers)):
+                m.d.comb += [*_renamed(ours.p, theirs.p, outwards(theirs.p.function_id)),
+                             ours.valid.eq(theirs.valid)]
+            m.d.comb += [bank.writes.ready.eq(merge.i[family].ready),
+                         bank.drained.ready.eq(ends.i[family].ready)]
         wiring.connect(m, merge.o, wiring.flipped(self.writes))
         wiring.connect(m, ends.o, wiring.flipped(self.drained))
         # One read is under way in the lane, so the answers never meet.
         net, nvme = banks
+        family = kind_of(m, config, self.requests.p.function_id)[0]
         m.d.comb += [
-            self.requests.ready.eq(Mux(access_family, nvme.requests.ready, net.requests.ready)),
+            self.requests.ready.eq(Mux(family, nvme.requests.ready, net.requests.ready)),
             self.replies.valid.eq(net.replies.valid | nvme.replies.valid),
-            self.replies.p.data.eq(net.replies.p.data | nvme.replies.p.data),
+            self.replies.p.data.eq(Mux(net.replies.valid, net.replies.p.data,
+                                       nvme.replies.p.data)),
         ]
 
         return m

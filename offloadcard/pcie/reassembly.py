@@ -126,13 +126,14 @@ class Tracker(wiring.Component):
         tags, tag = self.tags, range(self.tags)
         lanes     = self.data_width // 8
 
-        def table(name, shape):
+        def table(name, shape, *, sees_now=True):
             """A memory of rows by tag or slot: one writer, one reader that sees all writes."""
             m.submodules[name] = rows = memory.Memory(shape=shape, depth=tags, init=[])
             write = rows.write_port()
-            return write, rows.read_port(transparent_for=(write,))
+            return write, rows.read_port(transparent_for=(write,) if sees_now else ())
 
-        record_w, record_r         = table("record", tag_record(**self.ids))
+        # What came before the launch finds the old record, with which the tag is not out.
+        record_w, record_r         = table("record", tag_record(**self.ids), sees_now=False)
         state_w, state_r           = table("state", tag_state())
         slot_w, slot_r             = table("slot", slot_record(**self.widths))
         slot_state_w, slot_state_r = table("slot_state", slot_state())
@@ -275,7 +276,6 @@ class Tracker(wiring.Component):
                     m.d.comb += [progress.eq(1), final.eq(~more), failed.eq(header.ep),
                                  notice["poisoned"].eq(header.ep)]
             with m.Case(Event.REFUSED):
-                # A look of the cycle before may have ended it, when the link is down.
                 m.d.comb += [final.eq(busy), failed.eq(1)]
             with m.Case(Event.LOOK):
                 with m.If(busy & ~self.link_up):
@@ -285,7 +285,7 @@ class Tracker(wiring.Component):
                 with m.Elif(busy & ~state.quarantined & (age >= 5) & may):
                     m.d.comb += [parted.eq(1), failed.eq(1), notice["timed_out"].eq(1)]
         if not self.keeps_quarantine:
-            with m.If((kind == Event.LOOK) & parted):
+            with m.If(parted):
                 m.d.comb += final.eq(1)
 
         m.d.comb += [

@@ -29,7 +29,7 @@ class ReadRequester(wiring.Component):
 
     Timing
     ------
-    Request in → TLP out 9 cycles; last completion beat in → first beat out 9 cycles. One request
+    Request in → TLP out 7 cycles; last completion beat in → first beat out 9 cycles. One request
     and one beat of completions and of answers per cycle.
 
     Parameters

@@ -3,6 +3,7 @@
 # Ref: pcie-5.0, 2.3.1 (Request Handling Rules), 2.2.9 (Completion Rules), 2.7.2.2 (poison)
 
 from amaranth import *
+from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,7 +29,7 @@ class Target(wiring.Component):
 
     Timing
     ------
-    One TLP per cycle. A register write leaves for its device 9 cycles after its TLP.
+    One TLP per cycle. A register write leaves for its device 8 cycles after its TLP.
 
     Parameters
     ----------
@@ -106,7 +107,9 @@ class Target(wiring.Component):
                 lane.requests.ready.eq(1),
             ]
             wiring.connect(m, wiring.flipped(port.replies), lane.replies)
-        wiring.connect(m, msix.requests, wiring.flipped(self.msix_requests))
+        m.submodules.msix_slice = msix_slice = Buffer(mmio_request(**self.ids))
+        wiring.connect(m, msix.requests, msix_slice.i)
+        wiring.connect(m, msix_slice.o, wiring.flipped(self.msix_requests))
         wiring.connect(m, wiring.flipped(self.msix_replies), msix.replies)
         # Virtio's access from configuration space goes the way of virtio's registers.
         wiring.connect(m, wiring.flipped(self.accesses), net.accesses)
@@ -129,6 +132,8 @@ class Target(wiring.Component):
                 lane.i_write.eq(request.write),
             ]
         m.submodules.refusals = refusals = Queue(completion(), depth=spec.NONPOSTED_CREDITS + 2)
+        with m.If(to_refusal):
+            m.d.sync += Assert(refusals.i.ready)
         refusal = refusals.i.p
         m.d.comb += [
             refusals.i.valid.eq(to_refusal),
@@ -152,6 +157,8 @@ class Target(wiring.Component):
             m.d.sync += [here.eq(late), here_valid.eq(late_valid)]
             late, late_valid = here, here_valid
         m.d.comb += [waiting.i.valid.eq(late_valid), waiting.i.p.request.eq(late)]
+        with m.If(late_valid):
+            m.d.sync += Assert(waiting.i.ready)
         due = Signal(3)
         for number, lane in enumerate(lanes):
             behind = Signal.like(lane.left, name=f"behind{number}")

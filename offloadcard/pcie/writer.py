@@ -32,7 +32,7 @@ class Writer(wiring.Component):
 
     Timing
     ------
-    First beat in → first beat out 11 cycles. One beat per cycle; a write that begins off a DW takes
+    First beat in → first beat out 8 cycles. One beat per cycle; a write that begins off a DW takes
     one beat more only where its octets need it.
 
     Parameters
@@ -139,7 +139,8 @@ class Writer(wiring.Component):
         m.d.sync += self.refused.eq(moves & ~ok & now.last)
         with m.If(moves):
             m.d.sync += held.eq(ok)
-            with m.If(now.last & ok):
+            # Counted as it begins: a completion that follows must not pass its later pieces.
+            with m.If(now.first & ok):
                 m.d.sync += self.accepted.eq(self.accepted + 1)
         for number, port in enumerate(self.ports):
             m.d.sync += [

@@ -95,13 +95,22 @@ class Meter(wiring.Component):
         for n in range(2):
             m.d.sync += [costs[n].eq(limits_r.data[n].cycles * counts[n]),
                          bursts[n].eq(limits_r.data[n].burst)]
+        # All that does not need the state is ready before it comes.
+        now_2    = Signal(width)
         costs_r  = [Signal(width, name=f"cost_{n}_r") for n in range(2)]
-        limit_at = [Signal(width, name=f"limit_at_{n}") for n in range(2)]
+        idle     = [Signal(width, name=f"idle_{n}") for n in range(2)]    # even, of an idle row
+        latest   = [Signal(signed(width), name=f"latest_{n}") for n in range(2)]
+        fits     = [Signal(name=f"fits_{n}") for n in range(2)]           # into an idle row
         free     = [Signal(name=f"free_{n}") for n in range(2)]
+        m.d.comb += now_2.eq(Cat(C(0, FRACTION), now))
         for n in range(2):
+            burst = Signal(width, name=f"burst_{n}_wide")
+            m.d.comb += burst.eq(bursts[n] << FRACTION)
             m.d.sync += [
                 costs_r[n].eq(costs[n]),
-                limit_at[n].eq(Cat(C(0, FRACTION), now) + (bursts[n] << FRACTION)),
+                idle[n].eq(now_2 + costs[n]),
+                latest[n].eq(now_2 + burst - costs[n]),
+                fits[n].eq(costs[n] <= burst),
                 free[n].eq((costs[n] == 0) & (bursts[n] == 0)),
             ]
 
@@ -111,19 +120,16 @@ class Meter(wiring.Component):
         state = data.View(states_shape, states_r.data)
         conforms, new = Signal(), Signal(states_shape)
         now_r = Signal(width)
-        m.d.sync += now_r.eq(Cat(C(0, FRACTION), now))
+        m.d.sync += now_r.eq(now_2)
         allowed = []
         for n in range(2):
-            start, even, spare = Signal(width), Signal(width), Signal(signed(width))
-            behind = Signal(signed(width))
+            behind, spare = Signal(signed(width)), Signal(signed(width))
             m.d.comb += [
                 behind.eq(state[n] - now_r),
-                start.eq(Mux(behind < 0, now_r, state[n])),
-                even.eq(start + costs_r[n]),
-                spare.eq(limit_at[n] - even),
-                new[n].eq(even),
+                spare.eq(latest[n] - state[n]),
+                new[n].eq(Mux(behind[-1], idle[n], state[n] + costs_r[n])),
             ]
-            allowed.append(free[n] | (spare >= 0))
+            allowed.append(free[n] | Mux(behind[-1], fits[n], ~spare[-1]))
         m.d.comb += conforms.eq(Cat(allowed).all())
         m.d.comb += [
             states_w.addr.eq(rows[2]), states_w.data.eq(new.as_value()),

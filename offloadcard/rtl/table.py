@@ -55,7 +55,7 @@ class Table(wiring.Component):
 
     Timing
     ------
-    Lookup: latency 3 cycles, one per cycle. Insert: 5 cycles, up to 30 with a displacement.
+    Lookup: latency 3 cycles, one per cycle. Insert: 6 cycles, up to 31 with a displacement.
     After reset and ``clear`` a walk of ``2**index_width`` cycles, when ``ready`` is low.
 
     Parameters
@@ -179,7 +179,9 @@ class Table(wiring.Component):
         hashed = request.hash
         walk = Signal(self.index_width)
 
-        hits, rows = self._match(m, buckets, hashed, "engine")
+        now_hits, rows = self._match(m, buckets, hashed, "engine")
+        hits = [Signal(name=f"hit_{n}") for n in range(len(now_hits))]
+        m.d.sync += [hit.eq(now) for hit, now in zip(hits, now_hits)]
         free = [[~buckets[t][w].valid for w in range(WAYS)] for t in range(2)]
         free_stash = [~entry.valid for entry in self.stash]
         own = [hit & (row == request.row) for hit, row in zip(hits, rows)]
@@ -248,6 +250,8 @@ class Table(wiring.Component):
                 with m.Elif(self.requests.valid & ~self.answers.valid):
                     m.next = "LOOK"  # the buckets are read now
             with m.State("LOOK"):
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
                 with m.If(request.opcode == TableOpcode.REMOVE):
                     end(Mux(Cat(own).any(), TableStatus.OK, TableStatus.NOT_FOUND))
                     for table in range(2):

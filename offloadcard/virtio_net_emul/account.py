@@ -41,6 +41,9 @@ class Account(wiring.Component):
         Entries to be used.
     """
 
+    # What a mutant changes: wait for every chain below a marker.
+    _waits = True
+
     def __init__(self, geometry, *, end):
         self.geometry = g = geometry
         super().__init__({
@@ -74,11 +77,11 @@ class Account(wiring.Component):
             rows.addresses[0].eq(end.slot.batch), rows.address.eq(end.slot.batch),
             mask.eq(1 << end.slot.index),
             row.ended.eq(old.ended | Mux(end.marker, 0, mask)),
-            row.target.eq(Mux(end.marker & ~end.skip, end.upto, old.target)),
+            row.target.eq(Mux(end.marker, end.upto, old.target)),
             row.final.eq(old.final | end.marker & end.final),
             row.skip.eq(old.skip | end.skip | end.error),
             below.eq((1 << row.target) - 1),
-            whole.eq((row.ended & below) == below),
+            whole.eq(((row.ended & below) == below) | (not self._waits)),
             row.flushed.eq(Mux(gives, row.target, old.flushed)),
             gives.eq(whole & (row.final | (row.target != old.flushed))),
             moves.eq(second & self.ends.valid & (~gives | jobs.i.ready)),

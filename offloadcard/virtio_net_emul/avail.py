@@ -261,6 +261,10 @@ class Avail(wiring.Component):
                 with m.If(visit):
                     with m.If(~runs):
                         m.next = "IDLE"
+                        if self.limited:
+                            # What waits for a queue that was never enabled waits in vain.
+                            with m.If(self.alive):
+                                m.next = "EMPTY"
                     with m.Elif(row.busy | full):
                         m.next = "LATER"
                 with m.Elif(index & ~runs):
@@ -271,6 +275,10 @@ class Avail(wiring.Component):
                              next_.blocked.eq(row_r.blocked | ~row_r.busy & by_call),
                              rows.enable.eq(1)]
                 m.next = "IDLE"
+            if self.limited:
+                with m.State("EMPTY"):
+                    m.d.comb += dry.i.valid.eq(1)
+                    m.next = "IDLE"
             with m.State("STOPPED"):
                 m.d.comb += [next_.busy.eq(0), next_.again.eq(0), next_.known.eq(row_r.next),
                              rows.enable.eq(1), give_back.eq(1)]

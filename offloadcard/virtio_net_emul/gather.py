@@ -52,6 +52,8 @@ class Gather(wiring.Component):
         Batches all of whose frames are there.
     ready : ``Out(stream)``
         Their queues.
+    free_reads : ``Out``
+        Reads that may still be asked for.
     """
 
     def __init__(self, geometry):
@@ -78,6 +80,7 @@ class Gather(wiring.Component):
                 "enable": 1, "batch": range(g.batches),
                 "row": data.StructLayout({"generation": 1, "error": 1})})),
             "ready":        Out(stream.Signature(g.queue_bits)),
+            "free_reads":   Out(range(g.gather_tags + 1)),
         })
 
     def elaborate(self, platform):
@@ -90,6 +93,7 @@ class Gather(wiring.Component):
         m.submodules.tags   = tags   = Pool(count=g.gather_tags)
         m.submodules.tagged = tagged = Table(data.StructLayout({
             "batch": range(g.batches), "line": range(g.pages * g.lines)}), depth=g.gather_tags)
+        m.d.comb += self.free_reads.eq(tags.free)
         self._ask(m, finals.i, tags, tagged)
         self._answers(m, ends.i, tags, tagged)
         self._account(m, finals.o, ends.o)

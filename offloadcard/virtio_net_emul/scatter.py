@@ -23,7 +23,7 @@ class Scatter(wiring.Component):
 
     Timing
     ------
-    A segment takes its beats and 4 cycles.
+    A segment takes its beats and 2 cycles.
 
     Parameters
     ----------
@@ -155,6 +155,9 @@ class Scatter(wiring.Component):
         m.d.comb += discards.payload.eq(segment.packet)
         m.d.comb += stop.payload.eq(segment.function_id)
         m.d.sync += self.received.valid.eq(0)
+        counted = [self.received.valid.eq(~segment.short & ~segment.error),
+                   self.received.octets.eq(segment.packet.length),
+                   self.received.row.eq(g.row_of(segment.function_id))]
 
         with m.FSM():
             with m.State("IDLE"):
@@ -187,16 +190,18 @@ class Scatter(wiring.Component):
                     with m.If(last_line):
                         m.next = "IDLE"
                         with m.If(segment.last):
-                            m.next = "LAST"
+                            m.d.comb += discards.valid.eq(1)
+                            m.d.sync += counted
+                            with m.If(~discards.ready):
+                                m.d.sync += self.received.valid.eq(0)
+                                m.next = "LAST"
                 with m.If(turned):
                     m.d.sync += [turned.eq(0), page.eq(self.link_row)]
             with m.State("LAST"):
                 m.d.comb += discards.valid.eq(1)
                 m.d.sync += turned.eq(0)
                 with m.If(discards.ready):
-                    m.d.sync += [self.received.valid.eq(~segment.short),
-                                 self.received.octets.eq(segment.packet.length),
-                                 self.received.row.eq(g.row_of(segment.function_id))]
+                    m.d.sync += counted
                     m.next = "IDLE"
             with m.State("BARE"):
                 # Behind everything that was cut before.

@@ -93,6 +93,9 @@ class Pool(wiring.Component):
         Ids at home.
     """
 
+    # What a mutant changes: hand out new ids once only.
+    _forgets = False
+
     def __init__(self, *, count, generation=False):
         if count < 2:
             raise ValueError(f"`count` must be at least 2, not {count!r}")
@@ -113,7 +116,7 @@ class Pool(wiring.Component):
         new   = Signal()
         moves = Signal()
         m.d.comb += [
-            new.eq(fresh != self.count),
+            new.eq((fresh != self.count) | self._forgets),
             self.o.valid.eq(new | back.o.valid),
             self.o.payload.eq(Mux(new, Cat(fresh[:self.id_bits], Const(1, 1)), back.o.payload)),
             back.o.ready.eq(self.o.ready & ~new),

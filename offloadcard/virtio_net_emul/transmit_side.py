@@ -158,6 +158,8 @@ failures, interrupted
         m.d.comb += [
             walk.unused.eq(gather.unused), walk.unused_valid.eq(gather.unused_valid),
             walk.freed.eq(transmit.freed.valid),
+            transmit.look.eq(walk.look), walk.sent.eq(transmit.gone),
+            walk.free_reads.eq(gather.free_reads),
             avail.dry.ready.eq(1),
             avail.quiet.eq(used.settled), used.done_queue.eq(avail.queue),
             avail.done.eq(used.done),

@@ -22,7 +22,7 @@ class WalkReceive(wiring.Component):
 
     Timing
     ------
-    4 cycles a visit and 4 a frame.
+    6 cycles a visit and 3 a frame.
 
     Parameters
     ----------
@@ -138,6 +138,7 @@ packet_row; queue, entered
         flush  = Signal()
         packet = Signal(g.packet)
         waits  = Signal()
+        ahead  = Signal()   # the frame after the present one is looked up
         m.d.comb += [
             self.queue.eq(now), self.function.eq(g.row_of(g.function_of(now))),
             rows.addresses[0].eq(now), served.addresses[0].eq(now),
@@ -147,7 +148,8 @@ packet_row; queue, entered
             consumed.address.eq(queue), consumed.row.eq(used),
             self.order.eq(Cat(rows.rows[0].seq[:3], queue)),
             self.batch.eq(self.order_entry.batch),
-            self.place.eq(Cat(taken[:(g.waiting - 1).bit_length()], queue)),
+            self.place.eq(Cat(Mux(ahead, taken + 1, taken)[:(g.waiting - 1).bit_length()],
+                              queue)),
             self.slot.batch.eq(entry.batch), self.slot.index.eq(row.first),
             self.cell.batch.eq(entry.batch),
             waits.eq(came != taken),
@@ -226,9 +228,12 @@ packet_row; queue, entered
                 m.d.comb += heads.i.valid.eq(1)
                 m.d.sync += [row.position.eq(row.position + 1), taken.eq(taken + 1),
                              used.eq(used + 1)]
+                m.d.comb += ahead.eq(1)
                 m.next = "LOOP"
                 with m.If(row.position + 1 == count):
                     m.next = "MARK"
+                with m.Elif(came != (taken + 1)[:16]):
+                    m.next = "PACKET"
             with m.State("MARK"):
                 m.d.comb += [heads.i.valid.eq(1), heads.i.p.marker.eq(1)]
                 m.d.sync += [row.marked.eq(row.position), flush.eq(0)]

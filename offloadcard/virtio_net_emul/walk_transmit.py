@@ -20,7 +20,8 @@ class WalkTransmit(wiring.Component):
     """Hand out the first descriptor of every entry of the batch whose turn it is.
 
     A batch begins only when the packet buffer has room for its longest frames; so what began can
-    end, and no queue waits for another.
+    end, and no queue waits for another. Nor does it begin while its queue's frames on their way
+    could hold half of the reads that are free: the share falls as they get scarce.
 
     Timing
     ------
@@ -43,6 +44,10 @@ class WalkTransmit(wiring.Component):
         Pages that an ended chain did not need.
     freed : ``In(1)``
         A page was given back.
+    look : ``Out``; sent : ``In(4)``
+        Address, and 1 cycle later: batches of a queue whose frames have left, modulo 16.
+    free_reads : ``In``
+        Reads that may still be asked for.
     """
 
     def __init__(self, geometry, *, run):
@@ -62,6 +67,9 @@ class WalkTransmit(wiring.Component):
             "unused":       In(range(g.frame_pages + 1)),
             "unused_valid": In(1),
             "freed":        In(1),
+            "look":         Out(g.queue_bits),
+            "sent":         In(4),
+            "free_reads":   In(range(g.gather_tags + 1)),
         })
 
     def elaborate(self, platform):
@@ -91,6 +99,11 @@ class WalkTransmit(wiring.Component):
         claim = Signal(range(g.pages + 1))
         need  = Signal(range(g.pages + 1))
         m.d.sync += room.eq(room - claim + Mux(self.unused_valid, self.unused, 0) + self.freed)
+
+        # Entries of this queue on their way, at most, against half of what is free.
+        share = Signal()
+        m.d.comb += self.look.eq(queue)
+        m.d.sync += [share.eq(((seq - self.sent)[:4] << g.batch_bits) <= self.free_reads >> 1)]
 
         index  = Signal(range(g.batch + 1))
         count  = Signal(range(g.batch + 1))
@@ -143,7 +156,7 @@ class WalkTransmit(wiring.Component):
                 # A batch that finds no room goes to the end of the line.
                 m.next = "IDLE"
                 m.d.comb += again.eq(1)
-                with m.If(need <= room):
+                with m.If((need <= room) & share):
                     m.d.comb += [claim.eq(need), rows.enable.eq(1)]
                     m.next = "RUN"
             with m.State("RUN"):

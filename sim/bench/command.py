@@ -65,6 +65,8 @@ def run(scenarios=(), preset="model", link="gen3x16", host_latency_ns=None, pack
             raise ValueError(f"`host_latency_ns` must not be negative, not {host_latency_ns!r}")
         options["host_latency_ns"] = host_latency_ns
     console, records = console or Console(), []
+    if not console.is_terminal:
+        console.width = max(console.width, 140)  # a log may be wide
     table = Table("scenario", "rate", "Gb/s", "bound (by)", "of it", "p50 ns", "p99 ns",
                   "octets up / down", "clocks/CPU s",
                   title=f"{preset}, {PRESETS[preset].clock_mhz} MHz, {link}; the card in simulated "

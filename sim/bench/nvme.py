@@ -44,8 +44,10 @@ def _put(driver, number, octets, write):
 
 async def nvme(env, scenario, packets, seed):
     """Commands of all queues until their completion entries are written."""
-    each = packets // scenario.queues
-    drivers = await _start(env, scenario.queues, 2 * each, interrupts=False)
+    # A small card has fewer functions and shorter queues.
+    queues = min(scenario.queues, env.config.nvme_vfs)
+    each = min(packets // queues, env.config.nvme_queue_size // 2)
+    drivers = await _start(env, queues, 2 * each, interrupts=False)
     for driver in drivers:
         for n in range(each):
             _put(driver, n, scenario.octets, scenario.write)

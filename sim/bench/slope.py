@@ -11,7 +11,7 @@ def slope_ns(times_ns, *, low=0.25, high=0.95):
     first, last = int(len(times) * low), int(len(times) * high) - 1
     if last <= first:
         raise ValueError(f"`times_ns` must hold 3 events or more, not {len(times)}")
-    return (times[last] - times[first]) / (last - first)
+    return float(times[last] - times[first]) / (last - first)
 
 
 def spread(times_ns, counts):

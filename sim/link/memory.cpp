@@ -29,6 +29,8 @@ void reset() {
 }
 
 uint8_t *map(uint64_t base, uint64_t size, uint32_t guest, Kind kind, const char *path) {
+    for (const Region &other : regions)
+        if (base < other.base + other.size && other.base < base + size) return nullptr;
     uint8_t *octets = nullptr;
     if (kind == OCTETS) {
         int file = -1, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;

@@ -40,7 +40,8 @@ struct Tlp {
 
     bool is_memory_read() const { return (fmt_type() & ~0x20u) == MRD_3; }
     bool is_memory_write() const { return (fmt_type() & ~0x20u) == MWR_3; }
-    bool is_completion() const { return (fmt_type() & ~0x40u) == CPL; }
+    // CplLk and CplDLk, which answer a locked read, count as well.
+    bool is_completion() const { return (fmt_type() & ~0x41u) == CPL; }
     bool is_config() const { return (fmt_type() & ~0x41u) == CFG_RD_0; }
     Class credit_class() const {
         return is_completion() ? COMPLETION : is_memory_write() ? POSTED : NON_POSTED;

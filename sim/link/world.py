@@ -149,7 +149,8 @@ class World:
         if kind:
             return None
         if not at:
-            raise MemoryError(f"`size` must be memory that the machine has, not {size} octets")
+            raise MemoryError(f"`base` and `size` must be memory that the machine has and no other "
+                              f"region, not {base:#x} and {size}")
         return memoryview((c_uint8 * size).from_address(at)).cast("B")
 
     def assign(self, requester, guest):

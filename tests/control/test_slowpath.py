@@ -8,9 +8,10 @@ from scapy.all import ARP, ICMP, IP, TCP, UDP, Ether, ICMPv6ND_NA, ICMPv6ND_NS, 
 from scapy.layers.inet6 import ICMPv6NDOptDstLLAddr
 
 from offloadcard.control.controller import NetworkFunction
+from offloadcard.control.flow_book import FlowBook
 from offloadcard.control.network import AclRule, Nat
 from offloadcard.control.policy import Match
-from offloadcard.control.slowpath import SlowPath
+from offloadcard.control.scheduler import Scheduler
 from offloadcard.gft import spec
 from sim.models.flow import Outer, Rewrite, transpose
 from sim.models.packet import Ipv4, dissect
@@ -209,9 +210,53 @@ def test_cores_and_service_time():
         await card.settle(controller.slowpath)
         times = [(time - start) // 1000 for time, _ in card.injected]
         assert [time // 20 for time in times] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
-        slots = [descriptor_of(octets)[0].order_slot for _, octets in card.injected]
-        assert [s for s in slots if s % 2] == [1, 3, 5, 7, 9]
     story(told, cores=2, service_ns=20_000)
+
+
+def test_a_slot_is_served_one_by_one():
+    """Five packets of one slot take five services, however many cores there are."""
+    async def told(card, controller):
+        start = card.now_ns()
+        for number in range(5):
+            card.switch.exceptions.append(pack_exception(
+                frame=bytes([number]) * 60, reason=spec.Reason.FRAGMENT, counted=1, order_slot=3,
+                function_id=2 + number % 2))
+        await card.settle(controller.slowpath)
+        assert [descriptor_of(o)[1][0] for _, o in card.injected] == [0, 1, 2, 3, 4]
+        times = [(time - start) // 20_000 for time, _ in card.injected]
+        assert times == [1, 2, 3, 4, 5]
+    story(told, cores=4, service_ns=20_000)
+
+
+def test_who_floods_the_slow_path_waits_behind_himself():
+    """Two hundred exceptions of one function wait; another's only one is served next."""
+    async def told(card, controller):
+        for slot in range(200):
+            card.switch.exceptions.append(pack_exception(
+                frame=bytes(60), reason=spec.Reason.FRAGMENT, counted=1, order_slot=slot,
+                function_id=5))
+        card.switch.exceptions.append(pack_exception(
+            frame=bytes(60), reason=spec.Reason.FRAGMENT, counted=1, order_slot=999,
+            function_id=2))
+        await card.settle(controller.slowpath)
+        served = [descriptor_of(octets)[0].function_id for _, octets in card.injected]
+        assert len(served) == 201 and served.index(2) <= 5
+    story(told, cores=4, service_ns=1_000_000)
+
+
+def test_a_full_table_has_a_row_for_everybody():
+    """One function has filled every row; another's first flow takes the richest one's eldest."""
+    async def told(card, controller):
+        for sport in range(1, 41):
+            card.switch.from_guest(2, frame(2, 3, UDP(sport=sport, dport=9)))
+        await card.settle(controller.slowpath)
+        assert len(controller.slowpath.book.of_owner(2)) == 32
+        card.switch.from_guest(3, frame(3, 2))
+        await card.settle(controller.slowpath)
+        book = controller.slowpath.book
+        assert len(book.of_owner(3)) == 1 and len(book.of_owner(2)) == 31
+        assert controller.slowpath.counters.dropped == {}
+    story(told, rows=32, quota=32)
 
 
 def test_a_storm_of_flows_costs_its_own_sender_only():
@@ -307,4 +352,6 @@ def test_ttl_ends_in_the_slow_path():
 
 def test_bad_parameters():
     with pytest.raises(ValueError, match="`cores` must be at least 1, not 0"):
-        SlowPath(None, None, None, cores=0)
+        Scheduler(cores=0, service_ns=1)
+    with pytest.raises(ValueError, match="`quota` must be 1 to 8, not 9"):
+        FlowBook(rows=8, quota=9)

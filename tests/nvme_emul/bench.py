@@ -1,4 +1,4 @@
-"""A guest's memory, the card's store and a driver around the NVMe house, in Amaranth's simulator."""
+"""A guest's memory, the store and a driver around the NVMe house, in Amaranth's simulator."""
 
 import heapq
 import random

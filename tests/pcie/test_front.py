@@ -5,7 +5,36 @@ from dataclasses import replace
 import pytest
 
 from offloadcard.config import TINY
+from offloadcard.pcie.spec import ConfigRequest, Fmt, Type
 from tests.pcie.world import World, bar
+
+
+def test_latencies_are_those_of_the_docs():
+    """Cycles from a TLP's beat to the doorbell at the device, and to a completion."""
+    world = World()
+    cycles = {}
+
+    async def host(ctx):
+        guest = world.guest
+        await world.enumerate(ctx)
+
+        async def until(signal):
+            count = 1  # the beat itself took one
+            while not ctx.get(signal):
+                await ctx.tick()
+                count += 1
+            return count
+        await guest.write(ctx, bar(2) + 0x1000, b"bell")
+        cycles["doorbell"] = await until(world.dut.net_mmio.requests.valid)
+        await ctx.tick().repeat(10)
+        await guest.send(ctx, ConfigRequest, {
+            "fmt": Fmt.THREE_DW, "type": Type.CONFIG_0, "length": 1, "first_be": 15, "tag": 250,
+            "completer_id": 0x102})
+        cycles["config"] = await until(world.dut.completions.valid)
+        await ctx.tick().repeat(4)
+        guest.completions.clear()
+    world.run(host)
+    assert cycles == {"doorbell": 8, "config": 13}
 
 
 @pytest.mark.parametrize("data_width", [64, 512])

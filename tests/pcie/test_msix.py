@@ -151,6 +151,40 @@ def test_a_stalled_link_never_stalls_the_guest():
     world.run(host)
 
 
+def test_interrupts_do_not_starve_accesses():
+    """Interrupts without a pause: one in 3 cycles, and the guest's accesses get their turn."""
+    world = World()
+
+    async def host(ctx):
+        await world.enumerate(ctx)
+        await begin(ctx, world, VF, 3)
+        await begin(ctx, world, VF + 1, 3)
+        port = world.dut.net_interrupts
+        ctx.set(port.requests.p.function_id, VF)
+        ctx.set(port.requests.p.vector, 1)
+        ctx.set(port.requests.valid, 1)
+        await ctx.tick().repeat(10)
+        sent = len(world.messages)
+        await ctx.tick().repeat(60)
+        assert len(world.messages) - sent >= 19
+        for step in range(5):
+            before = len(world.messages)
+            await world.guest.write(ctx, bar(VF + 1, 2) + 8, bytes([step] * 4))
+            octets = await world.guest.read_octets(ctx, bar(VF + 1, 2) + 8, 4)
+            assert octets == bytes([step] * 4)
+            assert len(world.messages) - before < 20
+        # What is pending is scanned for, too.
+        await world.guest.write(ctx, bar(VF, 2) + 16 + 12, b"\1\0\0\0")
+        await ctx.tick().repeat(40)
+        sent = len(world.messages)
+        ctx.set(world.dut.net_interrupts.requests.p.vector, 2)
+        await ctx.tick().repeat(8)
+        await world.guest.write(ctx, bar(VF, 2) + 16 + 12, bytes(4))
+        await ctx.tick().repeat(60)
+        assert message(VF, 1) in world.messages[sent:]
+    world.run(host)
+
+
 def test_bad_parameter():
     with pytest.raises(ValueError, match="`vectors` must be 1 to 64, not 65"):
         MsixBank(functions=2, vectors=65, function_id_width=2, tag_width=4, data_width=64)

@@ -201,8 +201,8 @@ def test_faults_end_each_read_once():
     completer = Completer(seed=4, read_max=256)
     completer.fate = lambda request: completer.random.choice(fates)
     bench = Bench(tiny(), completer, max_read=1)
-    requests = [list(random_requests(rng, 60, function_id, 8)) for function_id in (NET, NVME)]
-    bench.run(requests, limit=60_000, settle=2600)
+    requests = [list(random_requests(rng, 30, function_id, 8)) for function_id in (NET, NVME)]
+    bench.run(requests, limit=60_000, settle=2300)
     bench.check(requests)
     assert any(found is None for found in bench.answers[0].values())
     assert any(found is not None for found in bench.answers[0].values())

@@ -168,6 +168,24 @@ def test_a_storm_of_writes_does_not_starve_a_read():
     run(story)
 
 
+def test_reads_do_not_starve_configuration():
+    """Register reads without a pause: virtio's configuration access of another gets its turn."""
+    async def story(ctx, world, guest):
+        window = spec.VIRTIO_PCI
+        await guest.config_writes(ctx, [(0x103, window + 8, 0x10, 4), (0x103, window + 12, 4, 4)])
+        for tag in range(200, 224):
+            await guest.send(ctx, *guest._memory(bar(2) + 8, False, length=1, first_be=15,
+                                                 tag=tag))
+        assert await guest.config_read(ctx, 0x103, window + 16) == 0x10
+        assert len(guest.completions) < 8
+        while len(guest.completions) < 24:
+            await ctx.tick()
+        guest.completions.clear()
+    world = World()
+    world.latency = 20
+    run(story, world)
+
+
 def test_credits_come_back_and_each_request_has_one_end():
     """Random traffic: every non-posted request completes once, every credit is released once."""
     world = World()

@@ -4,11 +4,15 @@ import random
 from dataclasses import replace
 
 import pytest
+from amaranth import *
+from amaranth.hdl import Assert, Assume
 from amaranth.sim import Simulator
 
 from offloadcard.config import TINY
+from offloadcard.pcie import spec
 from offloadcard.pcie.writer import Writer
 from tests.support.completer import parse_request, span
+from tests.support.formal import ProofFailed, prove
 from tests.support.streams import stream_put
 
 BUS = 3
@@ -234,3 +238,71 @@ def test_link_down_discards_and_counts():
     bench.run(writes, cycles=1500, extra=[fall])
     assert bench.counts[0] == bench.counts[1]
     assert len(bench.answers[0]) == 12 and bench.answers[0][-1][2] == 1
+
+
+class WriterSpec(Elaboratable):
+    """Law 1: a write of function f begins only while f may, and leaves with f's requester id.
+
+    Function 2; ids are addresses only, so it stands for all. Stream rules of the output, too.
+    """
+
+    def __init__(self, dut):
+        self.dut = dut
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        function, bus = 2, 9
+        m.d.comb += [
+            Assume(dut.settings.bus == bus), Assume(dut.settings.ari), Assume(dut.link_up),
+            Assume(dut.headers.infinite), Assume(dut.payload.infinite),
+            Assume(dut.settings.max_payload == 0),
+        ]
+        for number, source in enumerate([*(port.beats for port in dut.ports), dut.interrupts]):
+            # Short writes: the stages that decide do not see lengths.
+            m.d.comb += [Assume(source.p.first & source.p.last), Assume(source.p.length == 4),
+                         Assume(source.p.address[:2] == 0)]
+            stalled, before = Signal(), Signal.like(source.payload.as_value())
+            m.d.sync += [stalled.eq(source.valid & ~source.ready), before.eq(source.payload)]
+            with m.If(stalled):
+                m.d.comb += Assume(source.valid & (source.payload.as_value() == before))
+            if number:
+                m.d.comb += Assume(~source.valid)
+        may, may_before = Signal(), Signal()
+        m.d.sync += may_before.eq(may)
+        with m.If(dut.rows.valid & (dut.rows.p.function_id == function)):
+            m.d.sync += may.eq(dut.rows.p.alive & dut.rows.p.bus_master)
+        open_writes = Signal(4)
+        begins, ends = Signal(), Signal()
+        m.d.comb += [begins.eq(dut.begun.valid & (dut.begun.payload == function)),
+                     ends.eq(dut.ended.valid & (dut.ended.payload == function))]
+        m.d.sync += open_writes.eq(open_writes + begins - ends)
+        with m.If(begins):
+            m.d.comb += Assert(may | may_before)
+        header = Signal(spec.MemoryRequest)
+        m.d.comb += header.eq(dut.writes.p.header.as_value())
+        with m.If(dut.writes.valid):
+            m.d.comb += Assert((header.requester_id >> 8) == bus)
+            with m.If(header.requester_id[:8] == function):
+                m.d.comb += Assert(open_writes != 0)
+        waits, offered = Signal(), Signal.like(dut.writes.payload.as_value())
+        m.d.sync += [waits.eq(dut.writes.valid & ~dut.writes.ready),
+                     offered.eq(dut.writes.payload)]
+        with m.If(waits):
+            m.d.comb += Assert(dut.writes.valid & (dut.writes.payload.as_value() == offered))
+        return m
+
+
+class Careless(Writer):
+    obeys_gate = False
+
+
+@pytest.mark.formal
+def test_spec_law_1_writes_leave_for_their_function_only():
+    prove(WriterSpec(Writer(TINY)), depth=11)
+
+
+@pytest.mark.formal
+def test_spec_law_1_sees_a_mutant():
+    with pytest.raises(ProofFailed):
+        prove(WriterSpec(Careless(TINY)), depth=11)

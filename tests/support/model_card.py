@@ -154,7 +154,7 @@ class ModelCard(CardPort):
     def _write_1_function_control(self, value):
         self.resets.append((self._get(1, "FUNCTION"), value))
 
-    # --- helpers of tests -----------------------------------------------------------------------
+    # --- what tests need -------------------------------------------------------------------------
 
     async def settle(self, slowpath):
         """Serve exceptions until none waits."""

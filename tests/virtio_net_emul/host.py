@@ -40,6 +40,7 @@ class Host:
         self.pause_tx = False
         self.watch    = lambda function_id, address, length: None
         self._free    = 0x1000
+        self._mmio    = False         # the port is in use
 
     def allocate(self, octets, align=64):
         """Guest memory, never given back."""
@@ -192,17 +193,26 @@ class Host:
         """A register write of 1, 2, 4 or 8 octets."""
         lane = offset % 8
         port = self.dut.mmio.requests
+        await self._lock(ctx)
         ctx.set(port.payload, {
             "function_id": function_id, "offset": offset - lane, "write": 1,
             "byte_enable": ((1 << octets) - 1) << lane, "data": value << 8 * lane})
         ctx.set(port.valid, 1)
         await ctx.tick()
         ctx.set(port.valid, 0)
+        self._mmio = False
+
+    async def _lock(self, ctx):
+        """One story at a time on the port."""
+        while self._mmio:
+            await ctx.tick()
+        self._mmio = True
 
     async def read(self, ctx, function_id, offset, octets):
         """A register read."""
         lane = offset % 8
         port, replies = self.dut.mmio.requests, self.dut.mmio.replies
+        await self._lock(ctx)
         ctx.set(port.payload, {"function_id": function_id, "offset": offset - lane, "write": 0,
                                "byte_enable": ((1 << octets) - 1) << lane})
         ctx.set(port.valid, 1)
@@ -211,6 +221,7 @@ class Host:
         for _ in range(64):
             *_, valid, value = await ctx.tick().sample(replies.valid, replies.p.data)
             if valid:
+                self._mmio = False
                 return value >> 8 * lane & (1 << 8 * octets) - 1
         raise AssertionError("a read must be answered within 64 cycles")
 

@@ -1,0 +1,85 @@
+"""Which exception a core of the processor serves next: fair among functions, in order in a slot."""
+
+import heapq
+from collections import deque
+
+__all__ = ["Scheduler"]
+
+
+class Scheduler:
+    """Packets wait in their order slot; slots wait with the function whose packet is their first;
+    functions take turns. A slot has one packet in service at a time, so that its order is kept.
+
+    So whoever floods the slow path waits behind himself: another's packet is served after at most
+    one packet of each other function.
+
+    ``cores`` serve a packet for ``service_ns`` each.
+    """
+
+    def __init__(self, *, cores, service_ns):
+        if cores < 1:
+            raise ValueError(f"`cores` must be at least 1, not {cores!r}")
+        self.service_ns = service_ns
+        self._free_at   = [0] * cores  # heap: when each idle core became idle
+        self._slots     = {}           # slot -> deque of (arrival, function, packet)
+        self._turns     = deque()      # functions that have a slot waiting, in turn
+        self._waiting   = {}           # function -> deque of slots
+        self._serving   = []           # heap of (done, number, slot, packet)
+        self._number    = 0
+
+    def __len__(self):
+        """Packets inside, waiting or in service."""
+        return sum(len(queue) for queue in self._slots.values())
+
+    def admit(self, packet, *, slot, function, now):
+        """A packet of ``function`` came."""
+        queue = self._slots.setdefault(slot, deque())
+        queue.append((now, function, packet))
+        if len(queue) == 1:
+            self._wait(slot)
+        self._start()
+
+    def _wait(self, slot):
+        """The slot's first packet waits for its function's turn."""
+        function = self._slots[slot][0][1]
+        if function not in self._waiting:
+            self._waiting[function] = deque()
+            self._turns.append(function)
+        self._waiting[function].append(slot)
+
+    def _start(self):
+        """Give waiting packets to idle cores."""
+        while self._free_at and self._turns:
+            function = self._turns.popleft()
+            slots = self._waiting[function]
+            slot = slots.popleft()
+            if slots:
+                self._turns.append(function)
+            else:
+                del self._waiting[function]
+            arrival, _, packet = self._slots[slot][0]
+            done = max(heapq.heappop(self._free_at), arrival) + self.service_ns
+            self._number += 1
+            heapq.heappush(self._serving, (done, self._number, slot, packet))
+
+    def next_done(self):
+        """When the next packet is done, or ``None``."""
+        return self._serving[0][0] if self._serving else None
+
+    def take(self, now):
+        """The packet that is done by ``now``, or ``None``; finish it, then call again."""
+        if not self._serving or self._serving[0][0] > now:
+            return None
+        done, _, slot, packet = heapq.heappop(self._serving)
+        heapq.heappush(self._free_at, done)
+        queue = self._slots[slot]
+        queue.popleft()
+        if queue:
+            # The next of the slot could not begin before this one ended.
+            arrival, function, following = queue[0]
+            queue[0] = max(arrival, done), function, following
+            self._wait(slot)
+        else:
+            del self._slots[slot]
+        self._start()
+        return packet

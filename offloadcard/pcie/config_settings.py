@@ -1,0 +1,110 @@
+"""What the two physical functions' registers say to the card as a whole."""
+
+# Ref: pcie-5.0, 7.5.3.4 (Device Control); sriov-1.1, 3.3 (SR-IOV Extended Capability)
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config_pf import PfRegisters
+from .functions import settings
+
+__all__ = ["ConfigSettings"]
+
+
+class ConfigSettings(wiring.Component):
+    """Hold the registers of both physical functions, and show all as ``settings``.
+
+    Timing
+    ------
+    As :class:`offloadcard.pcie.config_pf.PfRegisters`.
+
+    Parameters
+    ----------
+    config : CardConfig
+        The card.
+
+    Members
+    -------
+    register, mask, data
+        As of ``PfRegisters``.
+    write, reset : ``In(2)``
+        By physical function.
+    cold : ``In(1)``
+        The link went down: nothing is kept.
+    family : ``In(1)``, value : ``Out(32)``
+        What the DW shows in that physical function.
+    bus, bus_write : ``In(8)``, ``In(1)``
+        A bus number to be captured.
+    walking : ``In(2)``
+        As of :class:`offloadcard.pcie.config_space.ConfigSpace`.
+    told, told_memory, told_device, told_device_2 : ``In(2)``, ``In(1)``, ``In(32)``, ``In(32)``
+        The row of a physical function: memory space is open; Device Control and Device Control 2.
+    vfs_ended : ``Out(2)``
+        VF Enable went to zero by a write in the cycle before.
+    settings : ``Out(settings(...))``
+        For all.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "register": In(7), "mask": In(32), "data": In(32), "write": In(2), "reset": In(2),
+            "cold": In(1), "family": In(1), "value": Out(32), "bus": In(8), "bus_write": In(1),
+            "walking": In(2), "told": In(2), "told_memory": In(1), "told_device": In(32),
+            "told_device_2": In(32), "vfs_ended": Out(2),
+            "settings": Out(settings(function_id_width=config.function_id_width)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config = self.config
+        row = data.StructLayout({"memory": 1, "max_read": 3, "max_payload": 3, "extended_tag": 1,
+                                 "timeout_disable": 1})
+        pfs, rows = [], []
+        for number, (vfs, first) in enumerate(((config.virtio_net_vfs, config.first_net_vf),
+                                               (config.nvme_vfs, config.first_nvme_vf))):
+            pf = PfRegisters(total_vfs=vfs, first_vf_offset=first - number, has_ari=number == 0,
+                             function_id_width=config.function_id_width)
+            m.submodules[f"pf{number}"] = pf
+            pfs.append(pf)
+            own = Signal(row, name=f"own{number}", init={"max_read": 2})
+            rows.append(own)
+            shared = self.settings.pf[number]
+            m.d.comb += [
+                pf.register.eq(self.register), pf.mask.eq(self.mask), pf.data.eq(self.data),
+                pf.write.eq(self.write[number]), pf.reset.eq(self.reset[number]),
+                pf.cold.eq(self.cold), pf.ari.eq(self.settings.ari),
+                self.vfs_ended[number].eq(pf.vfs_ended),
+                *(shared[name].eq(getattr(pf, name))
+                  for name in ("bar0", "bar2", "vf_enable", "num_vfs", "vf_bar0", "vf_bar2")),
+                *(shared[name].eq(own[name])
+                  for name in ("memory", "max_read", "extended_tag", "timeout_disable")),
+                shared.vf_memory.eq(pf.vf_memory & ~self.walking[number]),
+                self.settings.aperture[number].eq(pf.aperture),
+            ]
+            with m.If(self.told[number]):
+                m.d.sync += [
+                    own.memory.eq(self.told_memory),
+                    own.max_payload.eq(self.told_device[5:8]),
+                    own.extended_tag.eq(self.told_device[8]),
+                    own.max_read.eq(self.told_device[12:15]),
+                    own.timeout_disable.eq(self.told_device_2[4]),
+                ]
+
+        bus = Signal(8)
+        with m.If(self.bus_write):
+            m.d.sync += bus.eq(self.bus)
+        with m.If(self.cold):
+            m.d.sync += bus.eq(0)
+        m.d.comb += [
+            self.value.eq(Mux(self.family, pfs[1].value, pfs[0].value)),
+            self.settings.bus.eq(bus),
+            self.settings.ari.eq(pfs[0].ari_hierarchy),
+            pfs[0].vfs_locked.eq(pfs[1].vf_enable),
+            # [pcie-5.0: 7.5.3.4] in an ARI device function 0 decides for all.
+            self.settings.max_payload.eq(rows[0].max_payload),
+        ]
+
+        return m

@@ -1,0 +1,46 @@
+"""Structures of virtio in the octets that strangers' headers give them.
+
+Origin: Linux 6.1 user headers (Debian's linux-libc-dev), ``linux/virtio_pci.h``,
+``linux/virtio_net.h`` and ``linux/virtio_ring.h``: offsets as the macros there state them, octets
+as gcc lays the structures out on a little-endian machine; ``tests/virtio_net_emul/test_spec.py``
+reads the macros again where the headers are installed.
+"""
+
+__all__ = ["COMMON_OFFSETS", "FEATURE_BITS", "STRUCTURES"]
+
+# Macro of linux/virtio_pci.h: (register of ours, offset).
+COMMON_OFFSETS = {
+    "VIRTIO_PCI_COMMON_DFSELECT":      ("device_feature_select", 0),
+    "VIRTIO_PCI_COMMON_DF":            ("device_feature", 4),
+    "VIRTIO_PCI_COMMON_GFSELECT":      ("driver_feature_select", 8),
+    "VIRTIO_PCI_COMMON_GF":            ("driver_feature", 12),
+    "VIRTIO_PCI_COMMON_MSIX":          ("config_msix_vector", 16),
+    "VIRTIO_PCI_COMMON_NUMQ":          ("num_queues", 18),
+    "VIRTIO_PCI_COMMON_STATUS":        ("device_status", 20),
+    "VIRTIO_PCI_COMMON_CFGGENERATION": ("config_generation", 21),
+    "VIRTIO_PCI_COMMON_Q_SELECT":      ("queue_select", 22),
+    "VIRTIO_PCI_COMMON_Q_SIZE":        ("queue_size", 24),
+    "VIRTIO_PCI_COMMON_Q_MSIX":        ("queue_msix_vector", 26),
+    "VIRTIO_PCI_COMMON_Q_ENABLE":      ("queue_enable", 28),
+    "VIRTIO_PCI_COMMON_Q_NOFF":        ("queue_notify_off", 30),
+    "VIRTIO_PCI_COMMON_Q_DESCLO":      ("queue_desc", 32),
+    "VIRTIO_PCI_COMMON_Q_AVAILLO":     ("queue_driver", 40),
+    "VIRTIO_PCI_COMMON_Q_USEDLO":      ("queue_device", 48),
+}
+
+# Macro of linux/virtio_net.h and linux/virtio_config.h: bit.
+FEATURE_BITS = {
+    "VIRTIO_NET_F_MTU": 3, "VIRTIO_NET_F_MAC": 5, "VIRTIO_NET_F_STATUS": 16,
+    "VIRTIO_F_VERSION_1": 32, "VIRTIO_F_ACCESS_PLATFORM": 33, "VIRTIO_F_ORDER_PLATFORM": 36,
+    "VIRTIO_F_SR_IOV": 37,
+}
+
+# Structure of ours: (fields, octets of struct vring_desc, vring_used_elem, virtio_net_hdr_v1).
+STRUCTURES = {
+    "VirtqDesc": ({"addr": 0x1122_3344_5566_7788, "len": 0x99AA_BBCC, "flags": 3, "next": 0x1234},
+                  "8877665544332211ccbbaa9903003412"),
+    "VirtqUsedElem": ({"id": 0x1FF, "len": 0x5F6}, "ff010000f6050000"),
+    "VirtioNetHdr": ({"flags": 1, "gso_type": 3, "hdr_len": 0x36, "gso_size": 0x5B4,
+                      "csum_start": 0x22, "csum_offset": 0x10, "num_buffers": 1},
+                     "01033600b405220010000100"),
+}

@@ -1,0 +1,72 @@
+"""Cycles a frame at 512 bit, host reads answered after 125 cycles."""
+
+from dataclasses import replace
+
+from offloadcard.config import MODEL
+from offloadcard.virtio_net_emul.device import Device
+from tests.virtio_net_emul.host import Host, Queue, frame_of
+
+CONFIG = replace(MODEL, name="rate", virtio_net_vfs=8, nvme_vfs=1, function_id_width=4)
+EACH = 32  # frames of each queue
+
+
+def test_cycles_a_frame():
+    """Out of 8 queues, then into 4; one device, so that it is elaborated once."""
+    host = Host(Device(CONFIG), latency=125, size=1 << 22)
+    functions = range(2, 10)
+    out  = [Queue(host, function_id, 1, size=64) for function_id in functions]
+    into = [Queue(host, function_id, 0, size=64) for function_id in functions[:4]]
+    found = {}
+
+    async def story(ctx):
+        for queue, other in zip(out, [*into, None, None, None, None]):
+            queues = [queue, other] if other else [queue]
+            await host.start(ctx, queue.function_id, queues)
+        for _ in range(200):
+            await ctx.tick()
+        # One frame on an idle card: four reads that depend on one another, and what is between.
+        out[0].send(frame_of(60, 0))
+        out[0].publish()
+        begin = host.cycle
+        await out[0].notify(ctx)
+        await host.until(ctx, lambda: out[0].used_idx() == 1)
+        found["latency"] = host.sent.pop()[0] - begin
+        host.reads.clear()
+
+        for queue in out:
+            for number in range(EACH):
+                queue.send(frame_of(60, number))
+            queue.publish()
+        for queue in out:
+            await queue.notify(ctx)
+        await host.until(ctx, lambda: all(queue.used_idx() == queue.next for queue in out))
+        cycles = [cycle for cycle, *_ in host.sent]
+        found["out"] = (cycles[-1] - cycles[len(cycles) // 4]) / (len(cycles) * 3 / 4)
+        found["reads"] = len(host.reads)
+
+        for queue in into:
+            for _ in range(EACH):
+                queue.post([72])
+            queue.publish()
+            await queue.notify(ctx)
+        for _ in range(600):
+            await ctx.tick()
+        host.writes.clear()
+        begin = host.cycle
+        for number in range(EACH):
+            for queue in into:
+                await host.receive(ctx, queue.function_id, frame_of(60, number))
+                for _ in range(3):
+                    await ctx.tick()
+        await host.until(ctx, lambda: all(queue.used_idx() == EACH for queue in into))
+        data = [cycle for cycle, _, _, length in host.writes if length == 72]
+        found["in"] = (data[-1] - begin) / len(data)
+        found["writes"] = len(host.writes)
+
+    host.simulate(story)
+    print(found)
+    assert found["latency"] <= 4 * 125 + 96
+    assert found["out"] <= 4
+    assert found["in"] <= 6
+    assert found["reads"] < 8 * EACH * 1.3
+    assert found["writes"] < 4 * EACH * 1.3
