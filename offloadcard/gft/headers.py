@@ -258,16 +258,21 @@ class Headers(wiring.Component):
         m.d.comb += [
             counted.eq(last.valid & last.hit & ((self.kind == KIND_FORWARD)
                                                 | (self.reason_out == Reason.FLOW_DROP))),
-            flows.row.eq(Mux(counted, self.handle_23, self.table.clear_row)),
-            flows.add.eq(counted), flows.clear.eq(self.table.clear & ~counted),
-            self.table.cleared.eq(flows.clear),
-            flows.amounts.count_0.eq(1), flows.amounts.count_1.eq(self.rest_23.side.length),
-            flows.stamp.eq(self.epoch),
-            reasons.row.eq(Cat(self.reason_out, self.rest_23.wire)),
-            reasons.add.eq(last.valid), reasons.amounts.count_0.eq(1),
+            flows.amounts.count_0.eq(1), reasons.amounts.count_0.eq(1),
             reasons.show[0].eq(self.reason), self.reason_shown.eq(reasons.shown[0]),
             flows.show[0].eq(self.flow), self.flow_shown.eq(flows.shown[0]),
             flows.show[1].eq(self.table.show), self.table.seen.eq(flows.shown[1].stamp),
+        ]
+        # The engine clears a row in a cycle that counts nothing.
+        clears = Signal()
+        m.d.comb += clears.eq(self.table.clear & ~counted & ~self.table.cleared)
+        m.d.sync += [
+            flows.row.eq(Mux(counted, self.handle_23, self.table.clear_row)),
+            flows.add.eq(counted), flows.clear.eq(clears), self.table.cleared.eq(clears),
+            flows.amounts.count_1.eq(self.rest_23.side.length),
+            flows.stamp.eq(self.epoch),
+            reasons.row.eq(Cat(self.reason_out, self.rest_23.wire)),
+            reasons.add.eq(last.valid),
         ]
         m.submodules.events = events = Queue(Event, depth=EVENTS)
         wiring.connect(m, events.o, wiring.flipped(self.events))

@@ -84,6 +84,15 @@ class Order(wiring.Component):
 
         m.d.comb += [slot_r.addr.eq(self.i.slot), source_r.addr.eq(source_row(self.i))]
         m.d.sync += [want.eq(self.i), beats.eq(self.beats)]
+        # Flags of the wish, so that the loop below begins with what the memory says.
+        excepts, follows, back, fresh = (Signal(name=name) for name in (
+            "excepts", "follows", "back", "fresh"))
+        m.d.sync += [
+            excepts.eq(self.i.valid & (self.i.kind == KIND_EXCEPTION)),
+            follows.eq(self.i.valid & (self.i.kind == KIND_FORWARD) & ~self.i.injected
+                       & self._holds_back),
+            back.eq(self.i.valid & self.i.counted), fresh.eq(self.i.valid & ~self.i.counted),
+        ]
 
         # Cycle 1: one turn of the loop.
         slot, source = slot_r.data, source_r.data
@@ -92,17 +101,16 @@ class Order(wiring.Component):
             "waits", "asks", "fits", "fresh_ok", "goes"))
         m.d.comb += [
             # What comes back is ahead of all that is held.
-            waits.eq((want.kind == KIND_FORWARD) & ~want.injected & (slot.open != 0)
-                     & self._holds_back),
-            asks.eq(want.valid & ((want.kind == KIND_EXCEPTION) | waits)),
+            waits.eq(follows & (slot.open != 0)),
+            asks.eq(excepts | waits),
             fits.eq(free >= beats),
             fresh_ok.eq((slot.admitted != ORDER_BUDGET) & (source < self.limit)),
-            goes.eq(asks & fits & (want.counted | fresh_ok)),
+            goes.eq(asks & fits & (back | fresh_ok)),
         ]
         opens, closes = Signal(), Signal()
         m.d.comb += [
-            opens.eq(goes & ~want.counted),
-            closes.eq(want.valid & want.counted & ~goes),
+            opens.eq(asks & fits & fresh_ok & fresh),
+            closes.eq(back & ~(excepts & fits)),
         ]
         # Both ways are ready before it is known which it is.
         opened, closed = Signal(slot_shape), Signal(slot_shape)

@@ -3,28 +3,37 @@
 # Ref: nvme-base-1.4c, 5 (Admin Command Set)
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from offloadcard.rtl.arbiter import Merge
 from offloadcard.rtl.buffer import Queue
 from offloadcard.rtl.ports import DmaWritePort
 
+from .admin_checks import AdminChecks
 from .features import Features
-from .layouts import admin_command, command, queue_update, result, volume_row, volume_update
-from .pages import PageKind, PageWriter
+from .layouts import (
+    admin_command,
+    admin_row,
+    command,
+    function_record,
+    queue_record,
+    queue_update,
+    result,
+    volume_row,
+    volume_update,
+)
+from .pages import PageWriter
 from .spec import (
     AERL,
     VOLUMES,
     AdminOpcode,
     ErrorEvent,
     EventType,
-    IdentifyCns,
     LogPage,
     Status,
     event_result,
 )
-from .spec_pages import ERROR_ENTRIES
 
 __all__ = ["Admin"]
 
@@ -74,7 +83,17 @@ class Admin(wiring.Component):
         Looks up how many commands of a queue were fetched, and how many have ended.
     """
 
-    check_users = True  # a mutant leaves it out
+    _BEGINS = {
+        AdminOpcode.CREATE_CQ:    "CREATE-CQ",
+        AdminOpcode.CREATE_SQ:    "CREATE-SQ",
+        AdminOpcode.DELETE_CQ:    "DELETE-CQ",
+        AdminOpcode.DELETE_SQ:    "DELETE-SQ",
+        AdminOpcode.GET_FEATURES: "FEATURE",
+        AdminOpcode.SET_FEATURES: "FEATURE",
+        AdminOpcode.ASYNC_EVENT:  "HOLD",
+        AdminOpcode.IDENTIFY:     "PAGE",
+        AdminOpcode.GET_LOG_PAGE: "PAGE",
+    }
 
     def __init__(self, *, function_id_width, qid_width, slot_width, data_width, count_width,
                  io_queues, queue_size, mdts):
@@ -106,19 +125,9 @@ class Admin(wiring.Component):
         m = Module()
 
         functions = 1 << self.function_id_width
-        given_shape = data.StructLayout({
-            "function_id": self.function_id_width, "qid": self.qid_width, "cid": 16, "opcode": 8,
-            "bad": 1, "nsid": 32, "prp1": 64, "prp2": 64, "cdw10": 32, "cdw11": 32, "cdw12": 32,
-            "cdw13": 32})
-        function_shape = data.StructLayout({
-            "io_queues": 8,    # that exist, both kinds
-            "held":      3,    # Asynchronous Event Requests
-            "pending":   1,    # an event is due
-            "masked":    1,    # until the log page is read
-            "visiting":  1})   # the event queue will be visited
-        queue_shape = data.StructLayout({
-            "sq_valid": 1, "sq_ending": 1, "sq_cqid": self.qid_width, "cq_valid": 1,
-            "cq_users": self.qid_width + 1})
+        given_shape = admin_row(**self.queue)
+        function_shape = function_record()
+        queue_shape = queue_record(qid_width=self.qid_width)
 
         def rows(name, shape, depth):
             m.submodules[name] = store = memory.Memory(shape=shape, depth=depth, init=[])
@@ -135,8 +144,7 @@ class Admin(wiring.Component):
             *(given_w.data[name].eq(self.commands.p[name]) for name in given_shape.members),
             given_w.en.eq(self.commands.valid),
             volume_w.addr.eq(Cat(self.volumes.p.volume, self.volumes.p.function_id)),
-            volume_w.data.eq(self.volumes.p.row),
-            volume_w.en.eq(self.volumes.valid),
+            volume_w.data.eq(self.volumes.p.row), volume_w.en.eq(self.volumes.valid),
         ]
 
         # New commands, and those that have to look again.
@@ -166,75 +174,35 @@ class Admin(wiring.Component):
         answer   = Signal(self.results.p.shape())
         finish   = Signal(self.updates.p.shape())
         walk     = Signal(max(self.qid_width, 4))
-        qid, cqid = c.cdw10[:16], c.cdw11[16:]
-        qid_ok, cqid_ok, last_ok = Signal(), Signal(), Signal()
-        contiguous = c.cdw11[0]
+        cqid     = c.cdw11[16:]
+        m.submodules.checks = checks = AdminChecks(
+            io_queues=self.io_queues, queue_size=self.queue_size, **self.queue)
         m.d.comb += [
-            # Queues of the command.
-            qid_ok.eq((qid != 0) & (qid <= self.io_queues)),
-            cqid_ok.eq((cqid != 0) & (cqid <= self.io_queues)),
-            last_ok.eq((c.cdw10[16:] != 0) & (c.cdw10[16:] < self.queue_size)),
+            checks.command.eq(c), checks.queue.eq(queue), checks.other.eq(other),
+            pages.i.payload.eq(checks.page),
             named.eq(c.cdw10[:self.qid_width]),
             given_r.addr.eq(line.o.p.slot),
             function_r.addr.eq(function_id),
             function_w.addr.eq(function_id), function_w.data.eq(function),
-            queue_r.addr.eq(Cat(named, function_id)),
-            queue_w.addr.eq(Cat(named, function_id)), queue_w.data.eq(queue),
+            queue_r.addr.eq(Cat(named, function_id)), queue_w.data.eq(queue),
+            queue_w.addr.eq(Cat(named, function_id)),
             held_r.addr.eq(Cat((function.held - 1)[:2], function_id)),
             held_w.addr.eq(Cat(function.held[:2], function_id)), held_w.data.eq(c.cid),
             self.queue_address.eq(Cat(named, function_id)),
             self.cause_address.eq(function_id),
-            self.results.payload.eq(answer),
-            self.updates.payload.eq(finish),
+            self.results.payload.eq(answer), self.updates.payload.eq(finish),
             self.visits.payload.eq(function_id),
             features.function_id.eq(function_id), features.cdw10.eq(c.cdw10),
             features.cdw11.eq(c.cdw11), features.set.eq(c.opcode == AdminOpcode.SET_FEATURES),
-            features.queues_exist.eq(function.io_queues != 0),
-            features.clear_row.eq(walk),
+            features.queues_exist.eq(function.io_queues != 0), features.clear_row.eq(walk),
         ]
 
-        # Pages.
-        p = pages.i.p
-        log_words = Signal(32)
-        log_end   = Signal(11)  # octets of the page asked for
-        log_id    = c.cdw10[:8]
-        log_at    = Signal(64)
-        log_known, log_wrong, named_wrong = Signal(), Signal(), Signal()
-        m.d.comb += [
-            log_words.eq(Cat(c.cdw10[16:], c.cdw11[:16]) + 1),
-            log_at.eq(Cat(c.cdw12, c.cdw13)),
-            log_known.eq((log_id == LogPage.ERROR) | (log_id == LogPage.SMART)
-                         | (log_id == LogPage.FIRMWARE_SLOT)),
-            log_wrong.eq((log_words > 1024) | (log_at[:2] != 0) | (log_at > log_end)),
-            # Namespaces and descriptors are of one; a list begins above any but the last two.
-            named_wrong.eq(Mux(c.cdw10[0], 0, Mux(c.cdw10[1], c.nsid >= 0xFFFF_FFFE,
-                                                  (c.nsid == 0) | (c.nsid > VOLUMES)))),
-            log_end.eq(Mux(log_id == LogPage.ERROR, 64 * ERROR_ENTRIES, 512)),
-            p.function_id.eq(function_id), p.nsid.eq(c.nsid),
-            p.prp1.eq(c.prp1), p.prp2.eq(c.prp2),
-        ]
-        with m.If(c.opcode == AdminOpcode.IDENTIFY):
-            m.d.comb += [p.words.eq(1024), p.first.eq(0)]
-            with m.Switch(c.cdw10[:2]):
-                for cns, kind in ((IdentifyCns.NAMESPACE, PageKind.NAMESPACE),
-                                  (IdentifyCns.CONTROLLER, PageKind.CONTROLLER),
-                                  (IdentifyCns.ACTIVE_NAMESPACES, PageKind.LIST),
-                                  (IdentifyCns.DESCRIPTORS, PageKind.DESCRIPTORS)):
-                    with m.Case(cns):
-                        m.d.comb += p.kind.eq(kind)
-        with m.Else():
-            m.d.comb += [p.words.eq(log_words), p.first.eq(log_at[2:32])]
-            with m.Switch(log_id):
-                with m.Case(LogPage.SMART):
-                    m.d.comb += p.kind.eq(PageKind.SMART)
-                with m.Case(LogPage.FIRMWARE_SLOT):
-                    m.d.comb += p.kind.eq(PageKind.FIRMWARE)
-                with m.Default():
-                    m.d.comb += p.kind.eq(PageKind.ERROR)
-
-        def refuse(status):
+        def unless(status, state):
+            """On to ``state`` if ``status`` is 0; else it is the answer."""
             m.d.sync += answer.status.eq(status)
             m.next = "RESULT"
+            with m.If(status == 0):
+                m.next = state
 
         with m.FSM(name="admin"):
             with m.State("IDLE"):
@@ -254,36 +222,29 @@ class Admin(wiring.Component):
                 m.d.comb += line.o.ready.eq(1)
                 m.next = "ROWS"
             with m.State("ROWS"):
-                # The rows are addressed now and here in the next state.
                 m.d.sync += answer.slot.eq(slot)
                 m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.sync += [function.eq(function_r.data), queue.eq(queue_r.data)]
                 m.next = "DECODE"
             with m.State("DECODE"):
-                self._decode(m, c, answer, refuse)
-                with m.If((c.opcode == AdminOpcode.IDENTIFY) & (c.cdw10[2:8] == 0) & named_wrong):
-                    refuse(Status.INVALID_NAMESPACE)
-                with m.If((c.opcode == AdminOpcode.GET_LOG_PAGE) & log_wrong):
-                    refuse(Status.INVALID_FIELD)
-                with m.If((c.opcode == AdminOpcode.GET_LOG_PAGE) & ~log_known):
-                    refuse(Status.INVALID_LOG_PAGE)
+                unless(checks.general, "BEGIN")
                 with m.If(c.qid.all()):
                     m.next = "POST-EVENT"
 
+            with m.State("BEGIN"):
+                with m.Switch(c.opcode):
+                    for opcode, state in self._BEGINS.items():
+                        with m.Case(opcode):
+                            m.next = state
+                    with m.Default():
+                        # Abort: commands in flight are left to end by themselves.
+                        m.d.sync += answer.dw0.eq(1)
+                        m.next = "RESULT"
+
             # --- queues -------------------------------------------------------------------
             with m.State("CREATE-CQ"):
-                m.next = "UPDATE"
-                with m.If((c.cdw11[16:] > self.io_queues) & c.cdw11[1]):
-                    refuse(Status.INVALID_INTERRUPT_VECTOR)
-                with m.If(c.prp1[:12] != 0):
-                    refuse(Status.INVALID_PRP_OFFSET)
-                with m.If(~last_ok):
-                    refuse(Status.INVALID_QUEUE_SIZE)
-                with m.If(~qid_ok | queue.cq_valid):
-                    refuse(Status.INVALID_QUEUE_ID)
-                with m.If(~contiguous):
-                    refuse(Status.INVALID_FIELD)
+                unless(checks.create_cq, "UPDATE")
                 m.d.sync += [queue.cq_valid.eq(1), queue.cq_users.eq(0),
                              function.io_queues.eq(function.io_queues + 1)]
             with m.State("CREATE-SQ"):
@@ -294,30 +255,15 @@ class Admin(wiring.Component):
                 m.d.sync += other.eq(queue_r.data)
                 m.next = "CREATE-SQ-CHECK"
             with m.State("CREATE-SQ-CHECK"):
-                m.next = "USERS"
-                with m.If(~other.cq_valid):
-                    refuse(Status.COMPLETION_QUEUE_INVALID)
-                with m.If(c.prp1[:12] != 0):
-                    refuse(Status.INVALID_PRP_OFFSET)
-                with m.If(~last_ok):
-                    refuse(Status.INVALID_QUEUE_SIZE)
-                with m.If(~qid_ok | queue.sq_valid | ~cqid_ok):
-                    refuse(Status.INVALID_QUEUE_ID)
-                with m.If(~contiguous):
-                    refuse(Status.INVALID_FIELD)
+                unless(checks.create_sq, "USERS")
                 m.d.sync += [
                     queue.sq_valid.eq(1), queue.sq_ending.eq(0), queue.sq_cqid.eq(cqid),
                     other.cq_users.eq(other.cq_users + 1),
                     function.io_queues.eq(function.io_queues + 1),
                 ]
             with m.State("DELETE-CQ"):
-                m.next = "UPDATE"
-                with m.If((queue.cq_users != 0) & int(self.check_users)):
-                    refuse(Status.INVALID_QUEUE_DELETION)
-                with m.If(~qid_ok | ~queue.cq_valid):
-                    refuse(Status.INVALID_QUEUE_ID)
-                m.d.sync += [queue.cq_valid.eq(0),
-                             function.io_queues.eq(function.io_queues - 1)]
+                unless(checks.delete_cq, "UPDATE")
+                m.d.sync += [queue.cq_valid.eq(0), function.io_queues.eq(function.io_queues - 1)]
             with m.State("DELETE-SQ"):
                 with m.If(again):
                     # Its commands end by themselves; until then this one waits in line.
@@ -327,8 +273,9 @@ class Admin(wiring.Component):
                         m.next = "DELETE-SQ-CQ"
                     with m.Else():
                         m.next = "AGAIN"
-                with m.Elif(~qid_ok | ~queue.sq_valid | queue.sq_ending):
-                    refuse(Status.INVALID_QUEUE_ID)
+                with m.Elif(~checks.qid_ok | ~queue.sq_valid | queue.sq_ending):
+                    m.d.sync += answer.status.eq(Status.INVALID_QUEUE_ID)
+                    m.next = "RESULT"
                 with m.Else():
                     m.d.sync += queue.sq_ending.eq(1)
                     m.next = "UPDATE"
@@ -369,7 +316,7 @@ class Admin(wiring.Component):
                 with m.If(pages.i.ready):
                     m.d.sync += answer.status.eq(pages.status)
                     with m.If((c.opcode == AdminOpcode.GET_LOG_PAGE) & (pages.status == 0)
-                              & (log_id == LogPage.ERROR) & ~c.cdw10[15]):
+                              & (c.cdw10[:8] == LogPage.ERROR) & ~c.cdw10[15]):
                         # The guest has seen the log: events of its kind may come again.
                         m.d.sync += function.masked.eq(0)
                         m.next = "EVENT"
@@ -384,7 +331,8 @@ class Admin(wiring.Component):
             # --- events -------------------------------------------------------------------
             with m.State("HOLD"):
                 with m.If(function.held == AERL + 1):
-                    refuse(Status.ASYNC_EVENT_LIMIT_EXCEEDED)
+                    m.d.sync += answer.status.eq(Status.ASYNC_EVENT_LIMIT_EXCEEDED)
+                    m.next = "RESULT"
                 with m.Else():
                     m.d.comb += held_w.en.eq(1)
                     m.d.sync += [function.held.eq(function.held + 1), answer.silent.eq(1)]
@@ -450,34 +398,3 @@ class Admin(wiring.Component):
         ]
 
         return m
-
-    def _decode(self, m, c, answer, refuse):
-        """Where a command begins, if nothing speaks against it."""
-        begins = {
-            AdminOpcode.CREATE_CQ:    "CREATE-CQ",
-            AdminOpcode.CREATE_SQ:    "CREATE-SQ",
-            AdminOpcode.DELETE_CQ:    "DELETE-CQ",
-            AdminOpcode.DELETE_SQ:    "DELETE-SQ",
-            AdminOpcode.GET_FEATURES: "FEATURE",
-            AdminOpcode.SET_FEATURES: "FEATURE",
-            AdminOpcode.ASYNC_EVENT:  "HOLD",
-            AdminOpcode.IDENTIFY:     "PAGE",
-            AdminOpcode.GET_LOG_PAGE: "PAGE",
-            AdminOpcode.ABORT:        "RESULT",
-        }
-        with m.Switch(c.opcode):
-            for opcode, state in begins.items():
-                with m.Case(opcode):
-                    m.next = state
-                    if opcode is AdminOpcode.ABORT:
-                        # Nothing is ever aborted: commands in flight end by themselves.
-                        m.d.sync += answer.dw0.eq(1)
-        with m.If((c.opcode == AdminOpcode.IDENTIFY) & (c.cdw10[2:8] != 0)):
-            refuse(Status.INVALID_FIELD)
-        with m.If(c.bad):
-            refuse(Status.INVALID_FIELD)
-        with m.Switch(c.opcode):
-            with m.Case(*begins):
-                pass
-            with m.Default():
-                refuse(Status.INVALID_OPCODE)

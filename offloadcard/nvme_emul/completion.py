@@ -69,8 +69,6 @@ class Completion(wiring.Component):
         CQEs posted since power-up.
     """
 
-    toggle_phase = True  # a mutant leaves it out
-
     def __init__(self, *, function_id_width, qid_width, slot_width, data_width, patience=12):
         self.queue = {"function_id_width": function_id_width, "qid_width": qid_width}
         self.slot_width, self.data_width = slot_width, data_width
@@ -209,7 +207,7 @@ class Completion(wiring.Component):
                     m.d.comb += [
                         states_w.en.eq(1), ends.i.valid.eq(1),
                         states_w.data.tail.eq(Mux(wraps, 0, state.tail + 1)),
-                        states_w.data.phase.eq(state.phase ^ (wraps & int(self.toggle_phase))),
+                        states_w.data.phase.eq(state.phase ^ wraps),
                     ]
                     with m.Switch(line_count):
                         for number in range(LINE_CQES):

@@ -10,7 +10,8 @@ from amaranth.lib import data
 __all__ = ["STATUS_WIDTH", "PIECE_OCTETS", "PIECES_WIDTH", "OFFSET_WIDTH", "OCTETS_WIDTH",
            "doorbell_write", "queue_update", "fetched_sqe", "command", "admin_command", "result",
            "release", "volume_row", "volume_update", "segment", "piece", "final", "piece_done",
-           "posted_row", "released_queue", "fetch"]
+           "posted_row", "released_queue", "fetch",
+           "admin_row", "queue_record", "function_record"]
 
 STATUS_WIDTH = 11   # SCT and SC
 PIECE_OCTETS = 512  # a transfer is moved in pieces of this size
@@ -189,4 +190,29 @@ def fetch(*, function_id_width, qid_width):
         "address":     64,
         "count":       4,
         "event":       1,
+    })
+
+
+def admin_row(*, function_id_width, qid_width):
+    """An admin command as it is kept by slot."""
+    return data.StructLayout({
+        "function_id": function_id_width, "qid": qid_width, "cid": 16, "opcode": 8, "bad": 1,
+        "nsid": 32, "prp1": 64, "prp2": 64, "cdw10": 32, "cdw11": 32, "cdw12": 32, "cdw13": 32})
+
+
+def queue_record(*, qid_width):
+    """What the admin engine knows of the queues of one qid."""
+    return data.StructLayout({
+        "sq_valid": 1, "sq_ending": 1, "sq_cqid": qid_width, "cq_valid": 1,
+        "cq_users": qid_width + 1})
+
+
+def function_record():
+    """What the admin engine knows of a function."""
+    return data.StructLayout({
+        "io_queues": 8,    # that exist, both kinds
+        "held":      3,    # Asynchronous Event Requests
+        "pending":   1,    # an event is due
+        "masked":    1,    # until the log page is read
+        "visiting":  1,    # the event queue will be visited
     })

@@ -35,7 +35,7 @@ class Submission(wiring.Component):
     queues : int
         Queues a function has, the admin queue included.
     slots, cap : int
-        Commands in flight, of all functions and of one.
+        Commands in flight, of all functions and of one; nobody holds more than are left free.
     count_width : int
         Width of the counts of commands; they wrap.
 
@@ -234,9 +234,11 @@ class Submission(wiring.Component):
                 ]
                 m.next = "COUNT"
             with m.State("COUNT"):
-                # A function's share is given in batches: compared, not subtracted.
-                m.d.sync += count.eq(Mux(in_flight > self.cap - BATCH, 0, Mux(
-                    (room < limit) & int(self.check_room), room, limit)))
+                # A function's share is given in batches: compared, not subtracted. It shrinks as
+                # slots become few, so that whoever has none finds some, however many hold theirs.
+                m.d.sync += count.eq(Mux(
+                    (in_flight > self.cap - BATCH) | (in_flight + BATCH > free), 0, Mux(
+                        (room < limit) & int(self.check_room), room, limit)))
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 with m.If(~sq.valid | (limit == 0)):

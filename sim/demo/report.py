@@ -3,6 +3,7 @@
 import html
 import io
 import json
+import re
 from pathlib import Path
 
 __all__ = ["write_report", "timeline_svg"]
@@ -48,7 +49,7 @@ def _figure(name, plot):
     out = io.StringIO()
     figure.savefig(out, format="svg", bbox_inches="tight")
     pyplot.close(figure)
-    svg = out.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", out.getvalue(), flags=re.S)
     return (f"<figure>{svg[svg.index('<svg'):]}<figcaption>{html.escape(name)} "
             "(simulated time at the stated clock)</figcaption></figure>")
 

@@ -29,7 +29,8 @@ class Station(NamedTuple):
 class Step(NamedTuple):
     """One captured frame: who sends it, and what the provider's policy says of it.
 
-    ``fate`` is "passes" (reaches the other tenant), "asked" (the card answers ARP or neighbour
+    ``fate`` is "passes" (reaches the other tenant), "denied" (leaves, but the first tenant has not
+    begun that conversation and does not let it in), "asked" (the card answers ARP or neighbour
     discovery itself) or "stays" (multicast and link-local chatter leaves no tenant's link).
     """
     sender: int
@@ -93,7 +94,7 @@ def _question(octets):
 
 def steps_of(stations, frames):
     """What becomes of each frame: who sends it and its fate."""
-    steps = []
+    steps, begun = [], set()
     for octets in frames:
         sender = next((n for n, s in enumerate(stations) if octets[6:12] == s.mac), None)
         if sender is None:
@@ -101,14 +102,27 @@ def steps_of(stations, frames):
         pair, fate = _addresses(octets), "stays"
         if _question(octets):
             fate = "asked"
-        elif (pair and pair[0] in stations[sender].addresses
-              and pair[1] in stations[1 - sender].addresses and _is_flow(octets)):
-            fate = "passes"
+        elif pair and (pair[0] in stations[sender].addresses
+                       and pair[1] in stations[1 - sender].addresses):
+            flow = _flow(octets)
+            if sender == 0:
+                begun.add(flow)
+            source, destination, protocol, one, other = flow
+            replies = (destination, source, protocol, other, one) in begun
+            fate = "passes" if sender == 0 or replies else "denied"
         steps.append(Step(sender, octets, fate))
     return steps
 
 
-def _is_flow(octets):
-    """TCP, UDP or an echo: what an access list of the demo lets through."""
-    last = dissect(octets, tunnel=False).headers[-1]
-    return isinstance(last, Tcp | Udp) or isinstance(last, Icmp) and last.identifier is not None
+def _flow(octets):
+    """What tells a flow apart, as a policy sees it: an echo's id stands for both ports."""
+    headers = dissect(octets, tunnel=False).headers
+    last = headers[-1]
+    ports = (0, 0)
+    if isinstance(last, Tcp | Udp):
+        ports = last.source_port, last.destination_port
+    elif isinstance(last, Icmp):
+        ports = (last.type << 8 | last.code if last.identifier is None else last.identifier,) * 2
+    ip = next(h for h in headers if isinstance(h, Ipv4 | Ipv6))
+    protocol = ip.protocol if isinstance(ip, Ipv4) else ip.next_header
+    return (*_addresses(octets), protocol, *ports)

@@ -15,7 +15,8 @@ def timeline_of(log, driver):
 
     def place(address):
         return next((name for name, region in rings.items()
-                     if region.address <= address < region.address + region.size), "frame")
+                     # A request names whole double words, a ring may begin in the midst of one.
+                     if region.address & ~3 <= address < region.address + region.size), "frame")
 
     def add(record, where, what):
         steps.append({"ns": int(record["time_ps"]) / 1000, "where": where, "what": what})

@@ -29,7 +29,7 @@ class Machine:
         Called with each function whose BARs are placed, so that a ledger learns whose they are.
     """
 
-    def __init__(self, bus, *, bus_number=1, window=0x80_0000_0000, ari=True):
+    def __init__(self, bus, *, bus_number=1, window=0x4000_0000_0000, ari=True):
         self.bus, self.bus_number, self.ari = bus, bus_number, ari
         self.window = BarWindow(window, 1 << 32)
         self.net_pf = self.nvme_pf = self.net_sriov = self.nvme_sriov = self.on_bars = None

@@ -12,7 +12,7 @@ class BarWindow:
     """Addresses that the host gives to BARs, ascending."""
 
     def __init__(self, base, size):
-        self.next, self.stop = base, base + size
+        self.base, self.next, self.stop = base, base, base + size
 
     def take(self, size):
         """An aperture of ``size`` octets (a power of two times a count), aligned to its BAR."""

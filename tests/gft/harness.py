@@ -51,55 +51,92 @@ def key_of(source, destination, *, ports=(0, 0), protocol=17, function_id=0, vni
     }
 
 
+class Compiled:
+    """A simulator of one configuration, made once and reset for each test."""
+
+    made = {}
+    SLOTS = 4  # testbenches that a test may run at once
+
+    def __init__(self, config):
+        self.bench = None
+        self.used  = False
+        self.dut = Pipeline(config)
+        self.simulator = Simulator(self.dut)
+        self.simulator.add_clock(4e-9)
+        for name in ("to_wire", "to_guests", "exceptions"):
+            self.simulator.add_testbench(self._call("watch", name), background=True)
+        for slot in range(self.SLOTS):
+            self.simulator.add_testbench(self._call("slot", slot))
+        self.simulator.add_process(self._call("clock"))
+
+    def _call(self, method, *arguments):
+        """A testbench that is a method of the bench of the day."""
+        async def call(ctx):
+            await getattr(self.bench, method)(ctx, *arguments)
+        return call
+
+    @classmethod
+    def of(cls, config):
+        if config not in cls.made:
+            cls.made[config] = cls(config)
+        return cls.made[config]
+
+
 class Bench:
     """One simulation: ``await`` its methods in testbenches; what leaves is in ``out``."""
 
-    def __init__(self, config=NARROW, *, stalls=0.0, seed=1, dut=None):
+    def __init__(self, config=NARROW, *, stalls=0.0, seed=1):
         self.config = config
-        self.dut = dut or Pipeline(config)
+        self.compiled = Compiled.of(config)
+        self.dut = self.compiled.dut
         self.out = {"to_wire": [], "to_guests": [], "exceptions": []}
         self.cycles = {name: [] for name in self.out}  # of each packet's first beat
         self.now = 0
         self.stalls = {name: Stalls(seed + n, stalls) for n, name in enumerate(self.out)}
-        self.simulator = Simulator(self.dut)
-        self.simulator.add_clock(4e-9)
-        for name in self.out:
-            self.simulator.add_testbench(self._watcher(name), background=True)
-        self.simulator.add_process(self._clock)
 
     def run(self, *benches):
         """Run testbenches ``async def bench(ctx)`` to their end."""
-        for bench in benches:
-            self.simulator.add_testbench(bench)
-        self.simulator.run()
+        self.benches = benches
+        self.compiled.bench = self
+        if self.compiled.used:
+            self.compiled.simulator.reset()
+        self.compiled.used = True
+        try:
+            self.compiled.simulator.run()
+        except BaseException:
+            del Compiled.made[self.config]
+            raise
 
-    async def _clock(self, ctx):
+    async def slot(self, ctx, number):
+        """The testbench of that number, if there is one."""
+        if number < len(self.benches):
+            await self.benches[number](ctx)
+
+    async def clock(self, ctx):
+        """Count cycles."""
         async for _ in ctx.tick():
             self.now += 1
 
-    def _watcher(self, name):
+    async def watch(self, ctx, name):
+        """Take what leaves by ``name``."""
         port, width = getattr(self.dut, name), self.config.data_width
-
-        async def watch(ctx):
-            frame, first = b"", 0
-            while True:
-                ready = not self.stalls[name]()
+        frame, first, ready = b"", 0, None
+        while True:
+            if ready != (ready := not self.stalls[name]()):
                 ctx.set(port.ready, ready)
-                *_, valid, flat = await ctx.tick().sample(port.valid, port.payload)
-                if not (valid and ready):
-                    continue
-                if flat.first:
-                    assert frame == b"", "`first` inside a packet"
-                    first, meta = self.now, flat.meta
-                assert flat.meta == meta, "meta must be constant"
-                frame += flat.data.as_value().value.to_bytes(width // 8, "little") \
-                    if hasattr(flat.data, "as_value") else bytes(flat.data)
-                if flat.last:
-                    assert 0 <= len(frame) - meta.length < width // 8
-                    self.out[name].append((meta.function_id, frame[:meta.length]))
-                    self.cycles[name].append(first)
-                    frame = b""
-        return watch
+            *_, valid, flat = await ctx.tick().sample(port.valid, port.payload)
+            if not (valid and ready):
+                continue
+            if flat.first:
+                assert frame == b"", "`first` inside a packet"
+                first, meta = self.now, flat.meta
+            assert flat.meta == meta, "meta must be constant"
+            frame += bytes(flat.data)
+            if flat.last:
+                assert 0 <= len(frame) - meta.length < width // 8
+                self.out[name].append((meta.function_id, frame[:meta.length]))
+                self.cycles[name].append(first)
+                frame = b""
 
     # --- packets -----------------------------------------------------------------------------
 

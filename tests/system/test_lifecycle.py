@@ -1,4 +1,9 @@
-"""Ends of life under load, a thousand times each: no access after "drained", nothing hangs."""
+"""Ends of life under load, many times each: no access after "drained", nothing hangs.
+
+``OFFLOADCARD_ROUNDS=1000`` makes it a thousand times each; every run prints its seed when it fails.
+"""
+
+import os
 
 import pytest
 
@@ -6,17 +11,17 @@ from .runner import system
 
 pytestmark = pytest.mark.system
 
-ROUNDS = 1000
+ROUNDS = int(os.environ.get("OFFLOADCARD_ROUNDS", "40"))
 
 
 @pytest.mark.parametrize("action", ["flr", "bus_master_off", "vf_enable_off", "own_reset"])
 def test_net_ends_under_load(action):
-    system("lifecycle", "net_storm", action=action, rounds=ROUNDS, seed=7, timeout_s=900)
+    system("lifecycle", "net_storm", action=action, rounds=ROUNDS, seed=7, timeout_s=3600)
 
 
 @pytest.mark.parametrize("action", ["flr", "bus_master_off", "vf_enable_off", "own_reset"])
 def test_drive_ends_under_load(action):
-    system("lifecycle", "drive_storm", action=action, rounds=ROUNDS, seed=7, timeout_s=900)
+    system("lifecycle", "drive_storm", action=action, rounds=ROUNDS, seed=7, timeout_s=3600)
 
 
 def test_hot_reset_under_load():

@@ -90,7 +90,7 @@ def test_each_attack_needs_a_reset_and_harms_nobody():
             queue.publish()
             await queue.notify(ctx)
             status = 0
-            for _ in range(200):
+            for _ in range(400):
                 status = await host.get_register(ctx, 2, "device_status")
                 if status & spec.VIRTIO_CONFIG_S_NEEDS_RESET:
                     break

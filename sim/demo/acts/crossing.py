@@ -10,7 +10,8 @@ from ..timeline import timeline_of
 async def play(stage):
     act = stage.open("crossing", "Real traffic, out by VXLAN and in again")
     counters = stage.rig.controller.slowpath.counters
-    steps, number, passed, first = stage.steps, 0, 0, len(stage.gateway.decoded)
+    steps, number, first = stage.steps, 0, len(stage.gateway.decoded)
+    passed = denied = 0
     while number < len(steps):
         group = [steps[number]]
         while (number + len(group) < len(steps) and len(group) < 16
@@ -19,12 +20,13 @@ async def play(stage):
             group.append(steps[number + len(group)])
         await _send(stage, act, group)
         passed += len(group) if group[0].fate == "passes" else 0
+        denied += len(group) if group[0].fate == "denied" else 0
         number += len(group)
         stage.tell(act.title, number / len(steps))
     seen = stage.gateway.decoded[first:]
     act.equal("frames on the wire that scapy decodes as VXLAN to the right tunnel end point",
               sum(f.haslayer("VXLAN") and (f["VXLAN"].vni, f["IP"].dst)
-                  in zip(stage.vnis, stage.vteps) for _, f in seen), passed)
+                  in zip(stage.vnis, stage.vteps) for _, f in seen), passed + denied)
     act.fact("captured frames", len(steps), "")
     act.fact("from tenant to tenant", passed, "frames, each out and in again")
     act.fact("of all that, by the slow path", counters.served, "packets")
@@ -33,8 +35,9 @@ async def play(stage):
     act.say(f"{len(steps)} captured frames (ARP, DNS, HTTP over TCP, ICMP, IPv6) are sent by the "
             f"two guests' drivers. The card wraps each in VXLAN; a gateway behind the wire, whose "
             f"eyes are scapy, unwraps it and sends it back into the other tenant's network. "
-            f"{passed} arrive, octet for octet as captured; the others are multicast and "
-            f"link-local chatter, which leaves no tenant's link.")
+            f"{passed} arrive, octet for octet as captured; {denied} from blue are refused, for "
+            f"red has not begun that conversation; the rest are questions that the card answers "
+            f"itself, and chatter that leaves no tenant's link.")
     await _one_packet(stage, act)
 
 
@@ -44,15 +47,19 @@ async def _send(stage, act, group):
     guest, peer = stage.guests[sender], stage.guests[1 - sender]
     frames = [step.octets for step in group]
     await guest.send(frames)
-    if fate == "passes":
+    if fate in ("passes", "denied"):
         got = await stage.gateway.take(len(frames), act)
         vni, vtep = stage.vnis[sender], stage.vteps[sender]
         stage.gateway.same(act, "each frame on the wire is what the policy says",
                            got, [to_wire(frame, vni, vtep) for frame in frames])
         for octets in got:
             stage.gateway.forward(octets, act)
-        act.equal("the other tenant receives each frame as it was captured",
-                  await peer.receive_frames(len(frames)), frames)
+        if fate == "passes":
+            act.equal("the other tenant receives each frame as it was captured",
+                      await peer.receive_frames(len(frames)), frames)
+        else:
+            await stage.bus.sleep(60_000)
+            act.equal("what red did not ask for is not let in", await peer.receive(), [])
     elif fate == "asked":
         answers = [decode(octets) for octets in await guest.receive_frames(len(frames))]
         act.equal("the card answers with the other station's MAC",

@@ -146,6 +146,6 @@ async def hot_reset(dut):
             await rig.env.hot_reset()
             driver.forget()
             assert await rig.bus.config_read(driver.function.rid, 0, 4) == PCI_ERROR_RESPONSE
-            rig.machine.window.next = 0x80_0000_0000
+            rig.machine.window.next = rig.machine.window.base
             await rig.start(net_vfs=1, nvme_vfs=0)
             driver = await rig.tenant_net(0, queue_size=8, interrupts=False)
