@@ -1,6 +1,6 @@
 """Parameters of the world around the card: link, host, DRAM; every one with its origin."""
 
-# Ref: pcie-5.0, 3.6.3 (Ack/Nak latency), 4.2.2 (encoding for 8.0 GT/s and higher)
+# Ref: pcie-5.0, 3.6 (Ack latency), 4.2.2 (encoding for 8.0 GT/s and higher)
 
 from dataclasses import dataclass
 

@@ -1,5 +1,5 @@
 // The other end of the Ethernet line: frames at line rate to the card, frames from it with times.
-// Ref: ieee-802.3-2018, 4A.2.3.2.3 (frames without FCS here; 24 octets of FCS, gap and preamble)
+// Ref: ieee-802.3-2022, 4.4.2 (MAC parameters): frames without FCS here; 24 octets of FCS, gap, preamble
 #pragma once
 #include <cstdint>
 #include <deque>

@@ -11,6 +11,7 @@ from sim.bench.bound import Batches, bound_of, pieces, read_octets, write_octets
 from sim.bench.catalog import CATALOG
 from sim.bench.frames import checksum, udp_frame
 from sim.bench.net import flow_of
+from sim.bench.page import write_page
 from sim.bench.plot import plot
 from sim.bench.run import record_of
 from sim.bench.slope import percentiles, slope_ns, spread
@@ -140,3 +141,12 @@ def test_what_cannot_be_asked_is_said_in_one_line():
 def test_a_link_checks_itself(field, value):
     with pytest.raises(ValueError, match=f"`{field}`"):
         LinkConfig(**{field: value})
+
+
+def test_the_page_names_its_run(tmp_path):
+    record = record_of(CATALOG["net-tx-64"], MODEL, LINK, "gen3x16", RAW)
+    (tmp_path / "in.json").write_text(json.dumps([record]))
+    written = write_page([tmp_path / "in.json"], tmp_path / "out")
+    text = (tmp_path / "out/index.md").read_text()
+    assert "100.00 Mpps" in text and "stated, not measured" in text and record["commit"] in text
+    assert all(path.exists() for path in written)
