@@ -41,6 +41,7 @@ def page(records):
     method = ("Burst method: rings are filled, one doorbell a queue, the host rests; the slope "
               "between 25 % and 95 % of the events. The bound is in closed form, for the octets "
               "that the scenario must move and the ACK and UpdateFC octets that the run sent. "
+              "A rate may pass it by a hundredth: rings are partly fetched before the window. "
               "Figures of others are theirs, from their own measurements.")
     verdict = (f"The ledger of octets had a residue of {residue} over all runs; the simulation "
                f"ran {min(speeds):,.0f} to {max(speeds):,.0f} clocks a CPU second.")
