@@ -135,11 +135,8 @@ class ConfigSpace(wiring.Component):
         ]
         m.submodules.provider = provider = Provider(config)
         wiring.connect(m, wiring.flipped(self.management), provider.port)
-        m.d.comb += [
-            provider.counters.eq(self.counters),
-            provider.settings.eq(self.settings),
-            provider.link_up.eq(self.link_up),
-        ]
+        m.d.comb += [provider.counters.eq(self.counters), provider.settings.eq(self.settings),
+                     provider.link_up.eq(self.link_up)]
 
         # What a DW shows.
         old, new, shown, lanes = Signal(32), Signal(32), Signal(32), Signal(32)
@@ -223,6 +220,7 @@ class ConfigSpace(wiring.Component):
             m.d.comb += [self.resets.valid.eq(1), self.resets.p.scope.eq(RESET_VFS),
                          self.resets.p.function_id.eq(shared.vfs_ended[1])]
 
+        owed, settled = Signal(), Signal(4)  # a write's completion; cycles for the gates to close
         with m.FSM():
             with m.State("POWER-UP"):
                 m.d.comb += [
