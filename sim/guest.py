@@ -49,11 +49,11 @@ class LinkBus(Bus):
 
     async def config_read(self, rid, offset, size):
         """All ones for UR; a CRS answer is tried again for 1 ms, then reads 0xFFFF0001."""
-        for _ in range(100):
+        for _ in range(1000):
             self.last_status, octets = await self.env.config_access(False, rid, offset, size)
             if self.last_status != 2:
                 break
-            await self.sleep(10_000)
+            await self.sleep(1_000)
         if self.last_status == 0:
             return int.from_bytes(octets[offset & 3:(offset & 3) + size], "little")
         if self.last_status == 2:
@@ -62,11 +62,11 @@ class LinkBus(Bus):
 
     async def config_write(self, rid, offset, size, value):
         """Waits for the completion; a CRS answer is tried again for 1 ms."""
-        for _ in range(100):
+        for _ in range(1000):
             self.last_status, _ = await self.env.config_access(True, rid, offset, size, value)
             if self.last_status != 2:
                 return
-            await self.sleep(10_000)
+            await self.sleep(1_000)
 
     async def memory_read(self, address, length):
         ticket = self.env.world.memory_read(address, length)

@@ -33,9 +33,8 @@ class ConfigSpace(wiring.Component):
 
     Timing
     ------
-    A configuration request is answered 5 cycles after it came; an access through virtio's PCI
-    configuration access takes as long as a register read of the device. Power-up takes one cycle
-    per function.
+    A read is answered 5 cycles after it came; a write 23, when all gates know of it; an access
+    through virtio's window takes as long as a register read. Power-up: a cycle per function.
 
     Parameters
     ----------
@@ -209,10 +208,8 @@ class ConfigSpace(wiring.Component):
 
         def close(m):
             """Close the function of this visit and its registers."""
-            m.d.comb += [
-                row_w.data[Slot.FLAGS].eq(flags | 1 << FLAG_CLOSED),
-                row_w.en[Slot.FLAGS].eq(1),
-            ]
+            m.d.comb += [row_w.data[Slot.FLAGS].eq(flags | 1 << FLAG_CLOSED),
+                         row_w.en[Slot.FLAGS].eq(1)]
             with m.If(~kind[1]):
                 m.d.comb += shared.reset.eq(1 << function[0])
 
@@ -270,10 +267,8 @@ class ConfigSpace(wiring.Component):
                 close(m)
                 m.next = "TELL-CLOSED"
             with m.State("TELL-CLOSED"):
-                m.d.comb += [
-                    self.rows.valid.eq(1), self.rows.p.function_id.eq(function),
-                    self.closings.ready.eq(1),
-                ]
+                m.d.comb += [self.rows.valid.eq(1), self.rows.p.function_id.eq(function),
+                             self.closings.ready.eq(1)]
                 m.next = "IDLE"
             with m.State("OPEN"):
                 m.d.comb += [row_w.data.eq(fresh), row_w.en.eq(-1), self.openings.ready.eq(1)]
@@ -284,10 +279,7 @@ class ConfigSpace(wiring.Component):
                 m.next = "IDLE"
 
             with m.State("PROVIDER"):
-                m.d.comb += [
-                    provider.done.eq(1),
-                    provider.state.eq(state),
-                ]
+                m.d.comb += [provider.done.eq(1), provider.state.eq(state)]
                 with m.If(provider.control_write):
                     m.d.comb += [
                         row_w.data[Slot.FLAGS].eq(
@@ -346,6 +338,10 @@ class ConfigSpace(wiring.Component):
 
             with m.State("WRITE"):
                 m.next = "COMPLETE"
+                # The gates learn of it first, so that nothing begins after the completion.
+                with m.If(request.write):
+                    m.d.sync += owed.eq(1)
+                    m.next = "REREAD"
                 with m.If(request.write & ~high):
                     with m.If(rom_word.in_row):
                         with m.Switch(rom_word.slot):
@@ -371,8 +367,6 @@ class ConfigSpace(wiring.Component):
                 m.d.comb += send_completion(~request.write)
                 with m.If(self.completions.ready):
                     m.next = "IDLE"
-                    with m.If(request.write):
-                        m.next = "REREAD"
 
             with m.State("REREAD"):
                 m.next = "TELL"
@@ -393,6 +387,12 @@ class ConfigSpace(wiring.Component):
                     shared.told_device_2.eq(row_r.data[Slot.DEVICE_2]),
                 ]
                 m.next = "IDLE"
+                with m.If(owed):
+                    m.next = "SETTLE"
+            with m.State("SETTLE"):
+                m.d.sync += [owed.eq(0), settled.eq(settled + 1)]
+                with m.If(settled.all()):
+                    m.next = "COMPLETE"
 
         with m.If(link_r & ~self.link_up):
             m.d.sync += went_down.eq(1)
