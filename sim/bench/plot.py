@@ -43,26 +43,35 @@ def _rates(records, software, unit, title):
     axes.invert_yaxis()
     axes.set_xlabel(unit)
     axes.set_title(title)
-    axes.legend(loc="lower right")
+    axes.set_xlim(0, 1.25 * max(*axes.get_xlim(), 1e-9))
+    figure.legend(loc="outside upper right", ncols=2)
     mhz = records[0]["sim"]["clock_mhz"]
     figure.supxlabel(NOTE.format(mhz=mhz), fontsize=8)
     return figure
 
 
 def _octets(records):
-    figure = Figure(figsize=(9, 1.2 + 0.8 * len(records)), layout="constrained")
+    """Shares of the purposes, and the sum; scenarios that leave the link alone are left out."""
+    rows = {}
+    for record in records:
+        for way, name in enumerate(("up", "down")):
+            shares = {purpose: pair[way]
+                      for purpose, pair in record["ledger"]["per_operation"].items()}
+            if sum(shares.values()):
+                rows[f"{record['scenario']} {name}"] = shares
+    figure = Figure(figsize=(9, 1.4 + 0.4 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    purposes = sorted({name for record in records for name in record["ledger"]["per_operation"]})
-    names = [f"{record['scenario']} {way}" for record in records for way in ("up", "down")]
-    left = [0.0] * len(names)
-    for purpose in purposes:
-        widths = [record["ledger"]["per_operation"].get(purpose, (0, 0))[way]
-                  for record in records for way in (0, 1)]
-        axes.barh(names, widths, left=left, label=purpose)
-        left = [a + b for a, b in zip(left, widths)]
+    left = dict.fromkeys(rows, 0.0)
+    for purpose in sorted({purpose for shares in rows.values() for purpose in shares}):
+        widths = [100 * shares.get(purpose, 0) / sum(shares.values()) for shares in rows.values()]
+        axes.barh(list(rows), widths, left=list(left.values()), label=purpose)
+        left = {name: value + width for (name, value), width in zip(left.items(), widths)}
+    for n, shares in enumerate(rows.values()):
+        axes.text(101, n, f"{sum(shares.values()):.1f} octets", va="center")
+    axes.set_xlim(0, 122)
     axes.invert_yaxis()
-    axes.set_xlabel("octets on the PCIe link an operation, every one accounted for")
-    axes.legend(fontsize=8, ncols=2)
+    axes.set_xlabel("share of an operation's octets on the PCIe link, per cent; none is left out")
+    figure.legend(loc="outside upper right", ncols=6, fontsize=8)
     return figure
 
 
