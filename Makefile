@@ -20,7 +20,7 @@ check: lint unit formal
 $(STAMP): pyproject.toml
 	@sh .ci/prerequisites
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,synth]'
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev,synth]'
 	touch $@
 
 lint: $(STAMP)
