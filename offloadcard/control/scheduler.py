@@ -13,17 +13,20 @@ class Scheduler:
     So whoever floods the slow path waits behind himself: another's packet is served after at most
     one packet of each other function.
 
-    ``cores`` serve a packet for ``service_ns`` each.
+    ``cores`` serve a packet for ``service_ns`` each; one that waited behind another of its own flow
+    is only looked up, for ``known_ns``.
     """
 
-    def __init__(self, *, cores, service_ns):
+    def __init__(self, *, cores, service_ns, known_ns=None):
         if cores < 1:
             raise ValueError(f"`cores` must be at least 1, not {cores!r}")
         self.service_ns = service_ns
+        self.known_ns   = service_ns if known_ns is None else known_ns
         self._free_at   = [0] * cores  # heap: when each idle core became idle
-        self._slots     = {}           # slot -> deque of (arrival, function, packet)
+        self._slots     = {}           # slot -> deque of (arrival, function, flow, packet)
         self._turns     = deque()      # functions that have a slot waiting, in turn
         self._waiting   = {}           # function -> deque of slots
+        self._decided   = {}           # slot -> the flow that was served last, while others wait
         self._serving   = []           # heap of (done, number, slot, packet)
         self._number    = 0
 
@@ -31,10 +34,10 @@ class Scheduler:
         """Packets inside, waiting or in service."""
         return sum(len(queue) for queue in self._slots.values())
 
-    def admit(self, packet, *, slot, function, now):
-        """A packet of ``function`` came."""
+    def admit(self, packet, *, slot, function, now, flow=None):
+        """A packet of ``function`` came; ``flow`` is anything that names its flow."""
         queue = self._slots.setdefault(slot, deque())
-        queue.append((now, function, packet))
+        queue.append((now, function, flow, packet))
         if len(queue) == 1:
             self._wait(slot)
         self._start()
@@ -57,8 +60,10 @@ class Scheduler:
                 self._turns.append(function)
             else:
                 del self._waiting[function]
-            arrival, _, packet = self._slots[slot][0]
-            done = max(heapq.heappop(self._free_at), arrival) + self.service_ns
+            arrival, _, flow, packet = self._slots[slot][0]
+            known = flow is not None and self._decided.get(slot) == flow
+            done = (max(heapq.heappop(self._free_at), arrival)
+                    + (self.known_ns if known else self.service_ns))
             self._number += 1
             heapq.heappush(self._serving, (done, self._number, slot, packet))
 
@@ -73,13 +78,14 @@ class Scheduler:
         done, _, slot, packet = heapq.heappop(self._serving)
         heapq.heappush(self._free_at, done)
         queue = self._slots[slot]
-        queue.popleft()
+        _, _, flow, _ = queue.popleft()
         if queue:
             # The next of the slot could not begin before this one ended.
-            arrival, function, following = queue[0]
-            queue[0] = max(arrival, done), function, following
+            queue[0] = max(queue[0][0], done), *queue[0][1:]
+            self._decided[slot] = flow
             self._wait(slot)
         else:
             del self._slots[slot]
+            self._decided.pop(slot, None)
         self._start()
         return packet

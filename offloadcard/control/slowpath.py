@@ -47,14 +47,16 @@ class SlowPath:
 
     ``network`` answers ``layers_of(function_id)``, ``receiver_of(flow)``, ``template_of(tunnel)``
     and ``mac_of(function_id, asker, target)``. ``cores`` and ``service_ns`` are the processor: a
-    packet is done ``service_ns`` after its core began with it. Limits printed beside every
-    connection rate come from here.
+    packet is done ``service_ns`` after its core began with it, or ``known_ns`` (a guess) if the
+    packet before it in its slot was of the same flow. Limits printed beside every connection rate
+    come from here.
     """
 
     idle_ns = 50_000  # how often events are looked for while no packet comes
 
-    def __init__(self, port, table, network, *, cores=4, service_ns=20_000, quota=None):
-        self.scheduler   = Scheduler(cores=cores, service_ns=service_ns)
+    def __init__(self, port, table, network, *, cores=4, service_ns=20_000, known_ns=1_000,
+                 quota=None):
+        self.scheduler   = Scheduler(cores=cores, service_ns=service_ns, known_ns=known_ns)
         self.port        = port
         self.table       = table
         self.network     = network
@@ -108,6 +110,8 @@ class SlowPath:
         wire = descriptor.direction == spec.Direction.WIRE
         self.scheduler.admit((descriptor, packet[_HEAD:_HEAD + descriptor.length]),
                              slot=descriptor.order_slot, now=now,
+                             flow=descriptor.key.as_bits() if descriptor.reason in _DECIDES
+                             else None,
                              function=None if wire else descriptor.function_id)
 
     async def serve_events(self):

@@ -228,6 +228,17 @@ def test_a_slot_is_served_one_by_one():
     story(told, cores=4, service_ns=20_000)
 
 
+def test_a_packet_behind_its_own_flow_is_only_looked_up():
+    """The first of a flow takes a service, those that waited behind it a look-up each."""
+    scheduler = Scheduler(cores=1, service_ns=20_000, known_ns=1_000)
+    for number, flow in enumerate(("a", "a", "a", "b")):
+        scheduler.admit(number, slot=3, function=2, now=0, flow=flow)
+    done = []
+    while (now := scheduler.next_done()) is not None:
+        done.append((scheduler.take(now), now))
+    assert done == [(0, 20_000), (1, 21_000), (2, 22_000), (3, 42_000)]
+
+
 def test_who_floods_the_slow_path_waits_behind_himself():
     """Two hundred exceptions of one function wait; another's only one is served next."""
     async def told(card, controller):
