@@ -194,6 +194,7 @@ class Avail(wiring.Component):
             self.batch_write.row.device.eq(setup.device),
             self.batch_write.row.size.eq(setup.size),
             self.batch_write.row.vector.eq(setup.vector),
+            self.batch_write.row.features.eq(setup.features),
             self.batch_write.row.frame_pages.eq(pages),
             self.order_write.place.eq(Cat(row_r.issued[:3], queue_r)),
             self.order_write.entry.batch.eq(id_r.batch),

@@ -132,9 +132,9 @@ class Device(wiring.Component):
         m.d.comb += [
             registers.functions[1].eq(transmit.function), transmit.alive.eq(registers.alive[1]),
             registers.functions[2].eq(receive.function), receive.alive.eq(registers.alive[2]),
-            registers.functions[3].eq(receive.functions[0]),
+            registers.functions[3].eq(g.function_of(receive.queues[0])),
             receive.alives[0].eq(registers.alive[3]),
-            registers.functions[5].eq(receive.functions[1]),
+            registers.functions[5].eq(g.function_of(receive.queues[1])),
             receive.alives[1].eq(registers.alive[5]),
         ]
         wiring.connect(m, lifecycle.looks, receive.looks)

@@ -57,11 +57,18 @@ class Geometry:
         return data.StructLayout({"batch": range(self.batches), "generation": 1})
 
     @property
+    def ring_features(self):
+        """What the driver negotiated, as far as the engines of the rings must know."""
+        return data.StructLayout({
+            "event_idx": 1, "indirect": 1, "mrg_rxbuf": 1, "csum": 1, "guest_csum": 1})
+
+    @property
     def setup(self):
         """What the driver wrote about a queue. Vector and size are kept inverted or relative so
         that an empty row is a queue after reset."""
         return data.StructLayout({
-            "desc": 64, "driver": 64, "device": 64, "size": 16, "vector": 16, "enable": 1})
+            "desc": 64, "driver": 64, "device": 64, "size": 16, "vector": 16, "enable": 1,
+            "features": self.ring_features})
 
     @property
     def batch_row(self):
@@ -69,7 +76,7 @@ class Geometry:
         return data.StructLayout({
             "queue": self.queue_bits, "position": 16, "count": range(self.batch + 1),
             "generation": 1, "desc": 64, "driver": 64, "device": 64, "size": 16, "vector": 16,
-            "frame_pages": range(self.frame_pages + 1)})
+            "features": self.ring_features, "frame_pages": range(self.frame_pages + 1)})
 
     @property
     def order_entry(self):

@@ -55,8 +55,8 @@ failures, interrupted
         Function and vector.
     looks : ``In(stream)``
         Queues whose function ends.
-    functions : ``Out(...).array(2)``; alives : ``In(1).array(2)``
-        Two more readers of ``alive``.
+    queues : ``Out(...).array(2)``; alives : ``In(1).array(2)``
+        Queues, and 1 cycle later whether they may go on.
     received : ``In(PacketStream)``
         Frames.
     written, dropped : ``Out``
@@ -72,7 +72,7 @@ failures, interrupted
             "writes":     Out(DmaWritePort(function_id_width=g.id_width, tag_width=WRITE_TAG,
                                            data_width=g.data_width)).array(2),
             "looks":      In(stream.Signature(g.queue_bits)),
-            "functions":  Out(g.row_bits).array(2),
+            "queues":     Out(g.queue_bits).array(2),
             "alives":     In(1).array(2),
             "received":   In(PacketStream(data_width=g.data_width,
                                           function_id_width=g.id_width)),
@@ -169,8 +169,8 @@ failures, interrupted
             account.issued.eq(scatter.issued), account.accepted.eq(scatter.accepted),
             accept.queues[0].eq(walk.queue), walk.entered.eq(accept.counts[0]),
             walk.accept_queue.eq(accept.queue), accept.served.eq(walk.accept_served),
-            self.functions[0].eq(accept.function), accept.alive.eq(self.alives[0]),
-            self.functions[1].eq(walk.function), walk.alive.eq(self.alives[1]),
+            self.queues[0].eq(accept.queue), accept.alive.eq(self.alives[0]),
+            self.queues[1].eq(walk.queue), walk.alive.eq(self.alives[1]),
         ]
 
         # The way of a batch: as many entries as frames wait, and a batch or some more ahead.
