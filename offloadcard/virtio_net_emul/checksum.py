@@ -103,7 +103,7 @@ class Checksum(wiring.Component):
         ]
         beat  = Signal.like(store.o.payload, name="beat")
         beat_head = Signal(head)
-        valid, has_high, has_low = (Signal(name=name) for name in ("valid", "has_high", "has_low"))
+        valid = Signal()
         field = Signal(16)
         true  = Signal(16)
         m.d.comb += true.eq(Mux(known.odd, Cat(sums.o.payload[8:], sums.o.payload[:8]),
@@ -111,27 +111,30 @@ class Checksum(wiring.Component):
         with m.If(takes):
             m.d.sync += line.eq(Mux(store.o.p.last, 0, line + 1))
         o = self.o.p
+        has_high, has_low = (Signal(name=name) for name in ("has_high", "has_low"))
+        tail = Signal(bits)  # octets of the last beat; 0 is all
+        m.d.comb += [
+            has_high.eq(known.wants & (line == known.high[bits:])),
+            has_low.eq(known.wants & (line == known.low[bits:])),
+            tail.eq(known.meta.length),
+        ]
         with m.If(free):
             m.d.sync += [
                 valid.eq(takes), beat.eq(store.o.payload), beat_head.eq(known),
                 field.eq(Mux(true == 0xFFFF, true, ~true)),
-                has_high.eq(known.wants & (line == known.high[bits:])),
-                has_low.eq(known.wants & (line == known.low[bits:])),
                 self.o.valid.eq(valid), o.first.eq(beat.first), o.last.eq(beat.last),
                 o.error.eq(beat.error | beat.last & beat_head.bad), o.meta.eq(beat_head.meta),
                 o.meta.csum_status.eq(0), o.meta.csum_start.eq(0), o.meta.csum_offset.eq(0),
             ]
-        tail = Signal(bits)  # octets of the last beat; 0 is all
-        m.d.comb += tail.eq(beat_head.meta.length)
         for lane in range(self.octets):
             octet = beat.data[8 * lane:8 * lane + 8]
             ends, high, low = (Signal(name=f"{name}_{lane}") for name in ("ends", "high", "low"))
-            m.d.comb += [
-                ends.eq(beat.last & (tail != 0) & (tail <= lane)),
-                high.eq(has_high & (beat_head.high[:bits] == lane)),
-                low.eq(has_low & (beat_head.low[:bits] == lane)),
-            ]
             with m.If(free):
-                m.d.sync += o.data[lane].eq(
-                    Mux(ends, 0, Mux(high, field[8:], Mux(low, field[:8], octet))))
+                m.d.sync += [
+                    ends.eq(store.o.p.last & (tail != 0) & (tail <= lane)),
+                    high.eq(has_high & (known.high[:bits] == lane)),
+                    low.eq(has_low & (known.low[:bits] == lane)),
+                    o.data[lane].eq(
+                        Mux(ends, 0, Mux(high, field[8:], Mux(low, field[:8], octet)))),
+                ]
         return m
