@@ -110,7 +110,7 @@ class Geometry:
         return data.StructLayout({
             "slot": self.slot, "function_id": self.id_width, "address": 64,
             "length": 14, "offset": 14, "last": 1, "error": 1, "short": 1, "packet": self.packet,
-            "start": 14, "more": 1, "buffers": 5, "guest_csum": 1,
+            "start": 14, "more": 1, "buffers": 5, "csum": 1,
             "frame_pages": range(self.frame_pages + 1), "count": range(self.batch + 1),
             "marker": 1, "upto": range(self.batch + 1), "final": 1, "skip": 1})
 

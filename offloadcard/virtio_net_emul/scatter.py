@@ -1,6 +1,6 @@
 """Frames into guest memory: a header and a frame, cut to the segments of a chain."""
 
-# Ref: virtio-1.2, 5.1.6.4 (Processing of Incoming Packets): num_buffers is 1 without MRG_RXBUF
+# Ref: virtio-1.2, 5.1.6.4 (Processing of Incoming Packets)
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -10,7 +10,7 @@ from ..rtl.buffer import Queue
 from ..rtl.ports import DmaWritePort
 from ..rtl.rotate import rotate_left
 from .side import WRITE_TAG
-from .spec import NET_HDR_OCTETS
+from .spec import NET_HDR_OCTETS, VIRTIO_NET_HDR_F_DATA_VALID, VirtioNetHdr
 
 __all__ = ["Scatter"]
 
@@ -18,9 +18,9 @@ __all__ = ["Scatter"]
 class Scatter(wiring.Component):
     """Write each segment's octets of the header and its frame; report ended chains and markers.
 
-    The header is all zero but ``num_buffers``, so it is made here and never stored. Lines of the
-    buffer pass one rotator; two neighbours make one beat. The last beat of a segment may need no
-    line of its own: it leaves while the first line of the next segment comes.
+    The header is all zero but ``num_buffers`` and a flag, so it is made here and never stored.
+    Lines of the buffer pass one rotator; two neighbours make one beat. The last beat of a segment
+    may need no line of its own: it leaves while the first line of the next segment comes.
 
     Timing
     ------
@@ -125,8 +125,8 @@ class Scatter(wiring.Component):
             "segment": g.segment, "line": signed(16), "shift": octet_bits, "lines": 14,
             "flush": 1, "bare": 1, "hops": 5, "follows": 1})
         self.stage = data.StructLayout({
-            "valid": 1, "first": 1, "second": 1, "last": 1, "flush": 1, "inside": 1, "near": 1,
-            "shift": octet_bits})
+            "valid": 1, "first": 1, "second": 1, "last": 1, "flush": 1, "inside": 1, "above": 2,
+            "shift": octet_bits, "checked": 1, "buffers": 5})
         # What the beats say is constant over a segment, and lines follow each other in order.
         self.facts = data.StructLayout({
             "function_id": g.id_width, "address": 64, "length": 14, "end": self.end, "ends": 1})
@@ -250,7 +250,8 @@ class Scatter(wiring.Component):
         m.d.comb += [
             stage.valid.eq(goes), stage.first.eq(first), stage.second.eq(second),
             stage.last.eq(last), stage.flush.eq(now.flush), stage.inside.eq(inside),
-            stage.near.eq((now.line == -1) & ~now.bare), stage.shift.eq(now.shift),
+            stage.above.eq(Mux(inside, 0, -now.line)), stage.shift.eq(now.shift),
+            stage.checked.eq(segment.packet.checked), stage.buffers.eq(segment.buffers),
             facts.function_id.eq(segment.function_id), facts.address.eq(segment.address),
             facts.length.eq(Mux(now.bare, 0, segment.length)),
             facts.ends.eq(segment.last | segment.marker),
@@ -268,9 +269,16 @@ class Scatter(wiring.Component):
         b, c, d = (Signal(self.stage, name=name) for name in "bcd")
         facts_b, facts_c, facts_d = (Signal(self.facts, name=f"facts_{n}") for n in "bcd")
         m.d.sync += [b.eq(a), c.eq(b), facts_b.eq(facts_a), facts_c.eq(facts_b)]
+        # [virtio-1.2: 5.1.6.4] the header: the end of the line before the frame, or of two lines.
+        header  = Signal(VirtioNetHdr)
+        above   = Signal(max(128, g.data_width))
         fetched = Signal(g.data_width)
-        m.d.comb += fetched.eq(Mux(b.inside, self.line_row,
-                                   Mux(b.near, 1 << 8 * (g.octets - 2), 0)))
+        m.d.comb += [
+            header.flags.eq(Mux(b.checked, VIRTIO_NET_HDR_F_DATA_VALID, 0)),
+            header.num_buffers.eq(b.buffers + 1), above[-96:].eq(header),
+            fetched.eq(Mux(b.inside, self.line_row, Mux(b.above == 1, above[-g.data_width:],
+                                                        above[:g.data_width]))),
+        ]
         down = Signal(len(b.shift))
         m.d.comb += down.eq(-b.shift)
         rotated = rotate_left(m, fetched, down, name="rotated")
