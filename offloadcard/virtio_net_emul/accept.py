@@ -131,6 +131,7 @@ class Accept(wiring.Component):
             self.packet_write.row.page.eq(Mux(beat.first, now, first)),
             self.packet_write.row.length.eq(beat.meta.length),
             self.packet_write.row.drop.eq(beat.error),
+            self.packet_write.row.checked.eq(beat.meta.csum_status != 0),
             self.packet_write.enable.eq(valid & keeps & beat.last),
             entered.address.eq(queue_r), entered.row.eq(place + 1),
             entered.enable.eq(valid & keeps & beat.last),

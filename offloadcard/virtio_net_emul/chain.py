@@ -163,7 +163,7 @@ class Chain(wiring.Component):
             out.function_id.eq(g.function_of(row.queue)),
             out.address.eq(desc.addr), out.length.eq(take), out.offset.eq(offset),
             out.last.eq(last), out.error.eq(wrong & ~head_r.marker), out.short.eq(short),
-            out.packet.eq(packet),
+            out.packet.eq(packet), out.csum.eq(row.features.csum),
             out.frame_pages.eq(row.frame_pages), out.count.eq(row.count),
             out.marker.eq(head_r.marker), out.upto.eq(head_r.upto),
             out.final.eq(head_r.final), out.skip.eq(head_r.skip),

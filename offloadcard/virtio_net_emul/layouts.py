@@ -90,15 +90,18 @@ class Geometry:
 
     @property
     def packet(self):
-        """A received packet in the buffer."""
-        return data.StructLayout({"page": range(self.pages), "length": 14, "drop": 1})
+        """A received packet in the buffer; ``checked`` says that its checksums are right."""
+        return data.StructLayout({
+            "page": range(self.pages), "length": 14, "drop": 1, "checked": 1})
 
     @property
     def head(self):
         """The first descriptor of a chain; ``marker`` is no descriptor but the word that entries
-        up to ``slot.index`` of the batch were handed out, ``final`` that no more will be."""
+        up to ``slot.index`` of the batch were handed out, ``final`` that no more will be. A packet
+        may lie in several buffers: this one holds its octets from ``start`` on, ``more`` follow."""
         return data.StructLayout({
             "slot": self.slot, "desc": VirtqDesc, "bad": 1, "packet": self.packet,
+            "start": 14, "more": 1, "buffers": 5,
             "marker": 1, "upto": range(self.batch + 1), "final": 1, "skip": 1})
 
     @property
@@ -107,6 +110,7 @@ class Geometry:
         return data.StructLayout({
             "slot": self.slot, "function_id": self.id_width, "address": 64,
             "length": 14, "offset": 14, "last": 1, "error": 1, "short": 1, "packet": self.packet,
+            "start": 14, "more": 1, "buffers": 5, "csum": 1,
             "frame_pages": range(self.frame_pages + 1), "count": range(self.batch + 1),
             "marker": 1, "upto": range(self.batch + 1), "final": 1, "skip": 1})
 

@@ -10,7 +10,7 @@ from ..rtl.ports import DmaWritePort, PacketStream
 from .avail import Avail
 from .chain import Chain
 from .descriptors import Descriptors
-from .gather import Gather
+from .gather import HEADER_ROW, Gather
 from .side import (
     WRITE_TAG,
     connect_client,
@@ -97,6 +97,7 @@ failures, interrupted
         m.submodules.runs     = runs     = Table(descriptors.run, depth=slots)
         m.submodules.complete = complete = Table(ready, depth=g.batches)
         m.submodules.packets  = packets  = Table(gather.packet, depth=slots)
+        m.submodules.headers  = headers  = Table(8 * HEADER_ROW, depth=slots, granularity=8)
         m.submodules.gathered = gathered = Table(ready, depth=g.batches)
         m.submodules.links    = links    = Table(g.page_bits, depth=g.pages)
         m.submodules.lines    = lines    = Table(g.data_width, depth=g.pages * g.lines,
@@ -111,6 +112,7 @@ failures, interrupted
         connect_write(m, runs, descriptors.run_write, descriptors.run_write.slot.as_value())
         connect_write(m, complete, descriptors.ready_write, descriptors.ready_write.batch)
         connect_write(m, packets, gather.packet_write, gather.packet_write.slot.as_value())
+        connect_write(m, headers, gather.header_write, gather.header_write.slot.as_value())
         connect_write(m, gathered, gather.ready_write, gather.ready_write.batch)
         connect_write(m, links, gather.link_write, gather.link_write.page)
         connect_write(m, lines, gather.line_write, gather.line_write.line)
@@ -139,6 +141,7 @@ failures, interrupted
             (runs, 0, walk.slot, walk.run_row),
             (complete, 0, walk.batch, walk.ready_row),
             (packets, 0, transmit.slot, transmit.packet_row),
+            (headers, 0, transmit.slot, transmit.header_row),
             (gathered, 0, transmit.batch, transmit.ready_row),
             (links, 0, transmit.page, transmit.link_row),
             (lines, 0, transmit.line, transmit.line_row),

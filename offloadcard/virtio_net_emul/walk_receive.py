@@ -142,7 +142,6 @@ packet_row; queue, entered
 
     def _read(self, m, visits, work, timers, rang, same, rows, served, consumed):
         """Who is next, and all that is known of it."""
-        g = self.geometry
         now   = self.queue
         row   = rows.rows[0]
         visit = Signal(self.visit)
