@@ -90,6 +90,8 @@ class Want(wiring.Component):
 
     # What a mutant changes: a hard generation denies; a flow leaves only to its own destination.
     _denies_hard = True
+    # What another changes: a flow that drops is told of when its generation is soft.
+    _lifts_drops = True
 
     def __init__(self, *, functions, function_id_width, slot_width, row_width, hash_width):
         self.functions         = functions
@@ -123,10 +125,11 @@ class Want(wiring.Component):
         # Cycle 0: facts that need neither generation nor length.
         facts = Signal(data.StructLayout({
             "base": wanted(slot_width=self.slot_width), "generation": 16, "forwarded": 1,
+            "denied": 1,  # by the entry itself
         }))
-        base, forwarded = self._facts(m)
+        base, forwarded, denied = self._facts(m)
         m.d.sync += [facts.base.eq(base), facts.generation.eq(entry.generation),
-                     facts.forwarded.eq(forwarded)]
+                     facts.forwarded.eq(forwarded), facts.denied.eq(denied)]
 
         # Cycle 1: the generations. Older than `hard` is hard, older than `current` is soft.
         row = r_port.data
@@ -140,7 +143,7 @@ class Want(wiring.Component):
         base, o = facts_2.base, self.o
         m.d.sync += [
             o.eq(base),
-            o.soft.eq(soft_2 & facts_2.forwarded),
+            o.soft.eq(soft_2 & (facts_2.forwarded | facts_2.denied & self._lifts_drops)),
             o.notify.eq(base.notify & facts_2.forwarded),
         ]
         with m.If(base.kind == KIND_FORWARD):
@@ -148,8 +151,8 @@ class Want(wiring.Component):
                 m.d.sync += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.GENERATION)]
             with m.Elif(self.oversized):
                 m.d.sync += [o.kind.eq(KIND_DROP), o.reason.eq(Reason.OVERSIZED)]
-        # A flow that drops is re-evaluated, too, when the policy became harder.
-        with m.If((base.kind == KIND_DROP) & (base.reason == Reason.FLOW_DROP) & hard_2):
+        # A flow that drops is re-evaluated, too: hard at the slow path, soft by an event.
+        with m.If(facts_2.denied & hard_2):
             m.d.sync += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.GENERATION)]
 
         return m
@@ -158,7 +161,8 @@ class Want(wiring.Component):
         """Priorities among everything that the packet and its entry say."""
         i = self.i
         side, layer, entry = i.side, i.found.layer, i.result.entry
-        base, forwarded = Signal(wanted(slot_width=self.slot_width)), Signal()
+        base = Signal(wanted(slot_width=self.slot_width))
+        forwarded, denied = Signal(), Signal()
 
         ip   = layer.l3_type != L3Type.OTHER
         ipv4 = layer.l3_type == L3Type.IPV4
@@ -226,6 +230,7 @@ class Want(wiring.Component):
                 exception(Reason.ENTRY)
             with m.Elif(entry.destination == DestinationKind.DROP):
                 drop(Reason.FLOW_DROP)
+                m.d.comb += denied.eq(1)
             with m.Elif(ttl_ends):
                 exception(Reason.TTL)
             with m.Elif(not_editable):
@@ -234,4 +239,4 @@ class Want(wiring.Component):
                 send(entry.destination, entry.destination_function)
                 m.d.comb += [forwarded.eq(1), base.metered.eq(entry.metered)]
 
-        return base, forwarded
+        return base, forwarded, denied

@@ -9,10 +9,10 @@ from ..rtl.buffer import Buffer, Queue
 from ..rtl.counters import Counters
 from ..rtl.delay import Delay
 from ..rtl.meter import Meter
-from . import decide, finish, flow_table, order, transpose, ufid
+from . import decide, events, finish, flow_table, order, transpose, ufid
 from .decide import KIND_DROP, KIND_FORWARD
 from .records import read_job, token, write_job
-from .spec import DESCRIPTOR_OCTETS, Event, EventKind, Reason
+from .spec import DESCRIPTOR_OCTETS, Event, Reason
 
 __all__ = ["Headers", "LATENCY"]
 
@@ -23,7 +23,6 @@ WANT   = RESULT + decide.LATENCY
 ORDER  = WANT + order.LATENCY
 METER  = ORDER + 4
 LATENCY = METER + finish.LATENCY
-EVENTS = 16
 
 
 class Headers(wiring.Component):
@@ -274,17 +273,18 @@ class Headers(wiring.Component):
             reasons.row.eq(Cat(self.reason_out, self.rest_23.wire)),
             reasons.add.eq(last.valid),
         ]
-        m.submodules.events = events = Queue(Event, depth=EVENTS)
-        wiring.connect(m, events.o, wiring.flipped(self.events))
+        m.submodules.events = told = events.Events(row_width=self.table.row_width)
+        wiring.connect(m, told.o, wiring.flipped(self.events))
+        tells = Signal()
         m.d.comb += [
-            events.i.valid.eq(last.valid & (self.kind == KIND_FORWARD)
-                              & (last.soft | last.notify)),
-            events.i.p.valid.eq(1),
-            events.i.p.kind.eq(Mux(last.notify, EventKind.TCP_FLAGS, EventKind.GENERATION)),
-            events.i.p.tcp_flags.eq(last.tcp_flags),
-            events.i.p.handle.eq(self.handle_23),
+            # A flow that drops is told of, too: the policy may be softer now.
+            tells.eq(last.valid & ((self.kind == KIND_FORWARD)
+                                   | (self.reason_out == Reason.FLOW_DROP))),
+            told.row.eq(self.handle_23), told.notify.eq(tells & last.notify),
+            told.soft.eq(tells & last.soft), told.tcp_flags.eq(last.tcp_flags),
+            told.wrote.eq(self.table.wrote), told.wrote_row.eq(self.table.clear_row),
+            self.event_lost.eq(told.lost),
         ]
-        m.d.sync += self.event_lost.eq(events.i.valid & ~events.i.ready)
 
     def _finish(self, m):
         """Cycle 23: to the jobs, and into the queue of the lane."""

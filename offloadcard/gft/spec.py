@@ -245,6 +245,7 @@ class Opcode(enum.IntEnum):
     DELETE = 2  # row `handle`
     UPDATE = 3  # ENTRY into row `handle`; the key stays
     SCAN   = 4  # from row `handle`: the first flow not seen since `epoch`
+    EXPIRE = 5  # as SCAN, and deletes it
 
 
 class Status(enum.IntEnum):
@@ -252,7 +253,7 @@ class Status(enum.IntEnum):
     OK          = 0
     EXISTS      = 1  # `handle` tells the row that has this key
     FULL        = 2  # no bucket, no stash: control keeps the flow in software
-    NOT_FOUND   = 3  # the row is free; SCAN: no idle flow up to the end
+    NOT_FOUND   = 3  # the row is free; SCAN, EXPIRE: no idle flow up to the end
     BUSY_ROW    = 4  # INSERT into a row that is taken
     OUT_OF_RANGE = 5
     COLLISION   = 6  # another key has the same hashes: choose another seed, or software
