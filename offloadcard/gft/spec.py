@@ -22,7 +22,7 @@ __all__ = [
     "DestinationKind", "VlanOperation", "FlowEntry", "Template", "Reason", "Verdict",
     "ExceptionDescriptor", "InjectDescriptor", "Opcode", "Status", "Command", "Completion",
     "EventKind", "Event", "GenerationWrite", "MANAGEMENT", "LAYER_SETS", "TEMPLATES",
-    "ORDER_BUDGET", "MeterRate", "Control", "checksum", "checksum_delta",
+    "MeterRate", "MeterKind", "MeterWrite", "Allowance", "AllowanceIndex", "Control", "checksum", "checksum_delta",
 ]
 
 ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP = 0x0800, 0x86DD, 0x0806
@@ -35,7 +35,6 @@ ENCAPSULATION     = 50   # octets that a VXLAN push adds: Ethernet, IPv4, UDP, V
 DESCRIPTOR_OCTETS = 64   # before each frame on `exceptions` and `inject`
 LAYER_SETS        = 4    # generations of a function
 TEMPLATES         = 64   # outer headers
-ORDER_BUDGET      = 32   # packets of one order slot that go to the slow path until it is empty
 
 
 class L3Type(enum.IntEnum):
@@ -110,9 +109,9 @@ class FlowEntry(data.Struct):
     destination_function: 12
     owner:                12  # function whose generation counts
     layer_set:            2
-    metered:              1
+    metered:              1   # `meter` in place of the sender's own
     generation:           16
-    meter:                12  # row of the meter: a function_id
+    meter:                12  # row of the senders' meters: a function_id
     tcp_exception:        3   # TcpFlag: such a segment goes to the slow path
     tcp_notify:           3   # TcpFlag: such a segment raises an event and goes on
     # Layer 2
@@ -178,7 +177,7 @@ class Reason(enum.IntEnum):
     NOT_EDITABLE     = 10  # exception: NAT asked of what is not IPv4 TCP, UDP or ICMP
     # From here on the packet is dropped.
     FLOW_DROP        = 16
-    METER            = 17
+    METER            = 17  # the sender's allowance, or that of the flow's own meter
     NO_ROOM          = 18  # tail drop: packet buffer full (wire only)
     EXCEPTION_FULL   = 19  # exception queue full
     EXCEPTION_LIMIT  = 20  # the function has as many exceptions open as it may, or the slot has
@@ -191,6 +190,8 @@ class Reason(enum.IntEnum):
     VERDICT          = 27  # the slow path said drop
     BAD_DESTINATION  = 28  # an injection to nowhere
     DISABLED         = 29  # the card's processor has not enabled the direction
+    NEW_FLOWS        = 30  # the function's allowance of exceptions a second
+    METER_IN         = 31  # the receiver's allowance
 
 
 class Verdict(enum.IntEnum):
@@ -245,6 +246,7 @@ class Opcode(enum.IntEnum):
     DELETE = 2  # row `handle`
     UPDATE = 3  # ENTRY into row `handle`; the key stays
     SCAN   = 4  # from row `handle`: the first flow not seen since `epoch`
+    EXPIRE = 5  # as SCAN, and deletes it
 
 
 class Status(enum.IntEnum):
@@ -252,7 +254,7 @@ class Status(enum.IntEnum):
     OK          = 0
     EXISTS      = 1  # `handle` tells the row that has this key
     FULL        = 2  # no bucket, no stash: control keeps the flow in software
-    NOT_FOUND   = 3  # the row is free; SCAN: no idle flow up to the end
+    NOT_FOUND   = 3  # the row is free; SCAN, EXPIRE: no idle flow up to the end
     BUSY_ROW    = 4  # INSERT into a row that is taken
     OUT_OF_RANGE = 5
     COLLISION   = 6  # another key has the same hashes: choose another seed, or software
@@ -318,6 +320,46 @@ class MeterRate(data.Struct):
     burst:  32  # cycles
 
 
+class MeterKind(enum.IntEnum):
+    """What is limited: each kind has limits of octets and of packets for every function."""
+    OUT       = 0  # what a function sends, by its flows
+    IN        = 1  # what a function is to receive, by flows, of guests or from the wire
+    NEW_FLOWS = 2  # what is sent to the slow path, but for packets that follow others there
+
+
+class MeterWrite(data.Struct):
+    """Write of ``METER``: the staged limits become those of a row. ``wire``: the row of all that
+    enters by the wire; of ``NEW_FLOWS`` only."""
+    function_id: 12
+    wire:        1
+    _rsvd13:     3
+    kind:        2  # MeterKind
+    _rsvd18:     14
+
+
+class Allowance(enum.IntEnum):
+    """What a function had too little of, for a packet that was dropped therefore."""
+    OUT_OCTETS  = 0
+    OUT_PACKETS = 1
+    IN_OCTETS   = 2
+    IN_PACKETS  = 3
+    NEW_FLOWS   = 4
+    EXCEPTIONS  = 5  # open at a time: of the function, or of the flow's order slot
+    ROOM        = 6  # in the exception queue
+
+
+class AllowanceIndex(data.Struct):
+    """Which counter ``EXCEEDED_PACKETS`` shows."""
+    function_id: 12
+    wire:        1
+    _rsvd13:     3
+    allowance:   3  # Allowance
+    _rsvd19:     13
+
+
+assert size_of(MeterWrite) == size_of(AllowanceIndex) == 4
+
+
 class Control(data.Struct):
     """Which directions look up at all; others are dropped as ``Reason.DISABLED``."""
     guest_enable: 1
@@ -347,7 +389,8 @@ MANAGEMENT = RegisterMap("gft", (
     Register("GENERATION",       0x0F0, GenerationWrite, "wo", "ours"),
     Register("METER_OCTETS",     0x100, MeterRate, "rw", "ours", doc="staged for METER"),
     Register("METER_PACKETS",    0x108, MeterRate, "rw", "ours", doc="staged for METER"),
-    Register("METER",            0x110, 12, "wo", "ours", doc="row: writes both limits"),
+    Register("METER",            0x110, MeterWrite, "wo", "ours",
+             doc="row: writes both limits"),
     *(Register(f"TEMPLATE{n}", 0x120 + 8 * n, 64, "rw", "ours", doc="staged for TEMPLATE")
       for n in range(4)),
     Register("TEMPLATE",         0x140, 8, "wo", "ours", doc="row: writes the staged template"),
@@ -358,6 +401,12 @@ MANAGEMENT = RegisterMap("gft", (
     Register("REASON",           0x170, 6, "rw", "ours",
              doc="counter shown: Reason, plus 32 for the wire's direction"),
     Register("REASON_PACKETS",   0x178, 64, "ro", "ours"),
+    Register("EXCEEDED",         0x180, AllowanceIndex, "rw", "ours",
+             doc="counter shown by EXCEEDED_PACKETS"),
+    Register("EXCEEDED_PACKETS", 0x188, 64, "ro", "ours",
+             doc="dropped for want of that allowance"),
+    Register("ORDER_BUDGET",     0x190, 16, "ro", "ours",
+             doc="packets of one order slot that go to the slow path until it is empty"),
 ), size=0x200)
 
 

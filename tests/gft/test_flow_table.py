@@ -3,12 +3,17 @@
 import random
 
 import pytest
-from amaranth.hdl import Shape
+from amaranth import *
+from amaranth.hdl import Assert, Assume, Shape
+from amaranth.lib import data
 from amaranth.sim import Simulator
 
+from offloadcard.gft import rows
 from offloadcard.gft.flow_table import LATENCY, FlowTable
 from offloadcard.gft.keyed_hash import KeyedHash, expand, toeplitz
-from offloadcard.gft.spec import Key, Opcode, Status
+from offloadcard.gft.rows import Rows
+from offloadcard.gft.spec import FlowEntry, Key, Opcode, Status
+from tests.support.formal import ProofFailed, prove
 
 KEY_BITS = 384
 
@@ -56,11 +61,6 @@ def colliding_difference(bits):
         else:
             return combination
     raise AssertionError("more columns than rows must be dependent")
-
-
-class ForgetfulTable(FlowTable):
-    """A mutant: believes the hash."""
-    _compares_key = False
 
 
 def collide(dut):
@@ -118,9 +118,61 @@ def collide(dut):
     return result
 
 
-def test_collision_is_no_hit():
+def test_collision_is_no_hit(monkeypatch):
     assert collide(FlowTable(flows=16)) == [0, (Status.COLLISION, 3)]
-    assert collide(ForgetfulTable(flows=16))[0] == 1, "the mutant must be seen"
+    monkeypatch.setattr(Rows, "_compares_key", False)
+    assert collide(FlowTable(flows=16))[0] == 1, "the mutant must be seen"
+
+
+class RowsSpec(Elaboratable):
+    """One chosen row: a hit there was looked up by the very key that was last written to it, and
+    gets the very entry that was written with it; and such a lookup does hit."""
+
+    def __init__(self, dut):
+        self.dut  = dut
+        self.row  = Signal(dut.row_width)
+        self.free = [self.row]
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        started, row_r = Signal(), Signal.like(self.row)
+        m.d.sync += [started.eq(1), row_r.eq(self.row)]
+        with m.If(started):
+            m.d.comb += Assume(row_r == self.row)
+        key, entry = Signal(384), Signal(FlowEntry)
+        with m.If(dut.write & (dut.engine_row == self.row)):
+            m.d.sync += [key.eq(dut.write_key), entry.as_value().eq(dut.write_entry)]
+
+        # What was true in the lookup's first cycle, when the memory was read.
+        facts = data.StructLayout({"same": 1, "entry": FlowEntry, "warm": 1})
+        asked = Signal(facts)
+        m.d.comb += [
+            asked.same.eq(dut.found & (dut.row == self.row) & (dut.key == key) & entry.valid),
+            asked.entry.eq(entry), asked.warm.eq(1),
+        ]
+        for cycle in range(rows.LATENCY):
+            later = Signal(facts, name=f"asked_{cycle}")
+            m.d.sync += later.eq(asked)
+            asked = later
+        with m.If(asked.warm):
+            m.d.comb += Assert((dut.hit & (dut.handle == self.row)) == asked.same)
+            with m.If(asked.same):
+                m.d.comb += Assert(dut.entry.as_value() == asked.entry.as_value())
+        return m
+
+
+class ForgetfulRows(Rows):
+    """A mutant: believes the hash."""
+    _compares_key = False
+
+
+@pytest.mark.formal
+def test_rows_spec():
+    """A packet never gets the action of another key."""
+    prove(RowsSpec(Rows(row_width=1)), depth=6)
+    with pytest.raises(ProofFailed):
+        prove(RowsSpec(ForgetfulRows(row_width=1)), depth=6)
 
 
 def test_bad_parameter():
