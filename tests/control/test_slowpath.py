@@ -337,18 +337,81 @@ def test_generations_never_look_fresh_again_by_wrapping():
     story(told)
 
 
-def test_idle_flows_and_ended_connections_are_aged():
+def test_idle_flows_are_expired():
+    """A flow that rests for two epochs goes, one that is met stays, and so it is told apart."""
     async def told(card, controller):
+        path = controller.slowpath
         for sport in (1, 2, 3):
             card.switch.from_guest(2, frame(2, 3, UDP(sport=sport, dport=9)))
-        await card.settle(controller.slowpath)
-        card.seen = {0: 5}
-        assert await controller.slowpath.age(epoch=5) == 2
-        record, = controller.slowpath.book.by_handle.values()
-        card.switch.events.append({"kind": spec.EventKind.TCP_FLAGS, "handle": record.handle,
-                                   "tcp_flags": spec.TcpFlag.FIN})
-        await controller.slowpath.serve_events()
-        assert await controller.slowpath.age(epoch=0) == 1 and not controller.slowpath.book
+        await card.settle(path)
+        assert len(path.book) == 3
+        for _ in range(4):
+            await card.sleep(100_000)
+            await path.aging.step(card.now_ns())
+            card.switch.from_guest(2, frame(2, 3, UDP(sport=2, dport=9)))
+        record, = path.book.by_handle.values()
+        assert record.flow.source_port == 2 and path.aging.expired == 2
+        assert len(card.switch.by_key) == 1
+        # Rows are given again, and the flow that went comes back by the slow path.
+        card.switch.from_guest(2, frame(2, 3, UDP(sport=1, dport=9)))
+        await card.settle(path)
+        assert len(path.book) == 2 and path.book.count(2) == 2
+        assert await path.aging.sweep(epoch=path.aging.epoch + 1) == 2 and not path.book
+    story(told, epoch_ns=100_000)
+
+
+def test_ended_connections_go():
+    """RST at once, FIN after a while; a row that was given to another flow meanwhile stays."""
+    async def told(card, controller):
+        path = controller.slowpath
+
+        async def tell(flags):
+            record, = path.book.by_handle.values()
+            for _ in range(2):  # told twice, closed once
+                card.switch.events.append({"kind": spec.EventKind.TCP_FLAGS,
+                                           "handle": record.handle, "tcp_flags": flags})
+            await path.serve_events()
+            await path.aging.step(card.now_ns())
+            return record
+
+        for flags in (spec.TcpFlag.RST, spec.TcpFlag.FIN):
+            card.switch.from_guest(2, frame(2, 3))
+            await card.settle(path)
+            await tell(flags)
+            assert len(path.book) == (0 if flags == spec.TcpFlag.RST else 1)
+        old, = path.book.by_handle.values()
+        await path.remove(old)
+        card.switch.from_guest(2, frame(2, 3, TCP(sport=4001, dport=80)))
+        await card.settle(path)
+        new, = path.book.by_handle.values()
+        assert new.handle == old.handle
+        await card.sleep(2_000_000)
+        await path.aging.step(card.now_ns())
+        assert len(path.book) == 1 and path.aging.closed == 1
+        await tell(spec.TcpFlag.FIN)
+        await card.sleep(2_000_000)
+        await path.aging.step(card.now_ns())
+        assert not path.book and path.aging.closed == 2
+    story(told)
+
+
+def test_flows_of_a_function_are_limited():
+    """Over its own quota a function gives up its eldest flow, which is counted; a smaller quota
+    takes its eldest at once."""
+    async def told(card, controller):
+        path = controller.slowpath
+        await path.set_quota(2, 4)
+        for sport in range(6):
+            card.switch.from_guest(2, frame(2, 3, UDP(sport=sport, dport=9)))
+            await card.settle(path)
+        assert path.book.count(2) == 4 and path.book.exceeded == {2: 2}
+        assert (await controller.allowances(2))["conntrack_allowance_exceeded"] == 2
+        await path.set_quota(2, 1)
+        record, = path.book.by_handle.values()
+        assert record.flow.source_port == 5
+        assert (await controller.allowances(2))["conntrack_allowance_available"] == 0
+        await path.set_quota(2, 0)
+        assert (await controller.allowances(2))["conntrack_allowance_available"] == 15
     story(told)
 
 
@@ -364,5 +427,7 @@ def test_ttl_ends_in_the_slow_path():
 def test_bad_parameters():
     with pytest.raises(ValueError, match="`cores` must be at least 1, not 0"):
         Scheduler(cores=0, service_ns=1)
+    with pytest.raises(ValueError, match="`idle_epochs` must be at least 1, not 0"):
+        story(None, idle_epochs=0)
     with pytest.raises(ValueError, match="`quota` must be 1 to 8, not 9"):
         FlowBook(rows=8, quota=9)
