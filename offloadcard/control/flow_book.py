@@ -23,10 +23,10 @@ class FlowRecord:
 class FlowBook:
     """Rows of the flow table, and whose they are.
 
-    ``rows`` rows in all, at most ``quota`` of one function, unless ``quotas`` says otherwise for it.
-    A function that is over its quota gives up its own eldest flow, which ``exceeded`` counts; where
-    no row is free, whoever has most does, so that a function with few flows is never without a row,
-    and a storm costs its own sender.
+    ``rows`` rows in all, at most ``quota`` of one function, or what ``quotas`` says for it. One
+    that is over its quota gives up its own eldest flow, which ``exceeded`` counts; where no row is
+    free, whoever has most does, so that a function with few flows is never without a row, and a
+    storm costs its own sender.
     """
 
     def __init__(self, *, rows, quota):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from .flow import Direction, Transposition, Tunnel
-from .policy import Allow, Deny, Group, Layer, Match, Meter, Rewrite, Rule, ToFunction, ToWire
+from .policy import Allow, Deny, Group, Layer, Match, Rewrite, Rule, ToFunction, ToWire
 
 __all__ = ["Fabric", "VirtualNetwork", "Remote", "Nat", "AclRule", "Port", "layers_of_port"]
 

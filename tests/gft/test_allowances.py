@@ -18,7 +18,7 @@ async def limit(bench, ctx, function_id, kind, *, octets=NONE, packets=NONE, wir
 
 
 def test_senders():
-    """Each sender has its own bucket, whatever the entry says; octets and packets are told apart."""
+    """Each sender has its own bucket, whatever the entry says; octets and packets apart."""
     bench = Bench(WIDE)
 
     async def run(ctx):
