@@ -9,7 +9,7 @@ from ..rtl.buffer import Buffer, Queue
 from ..rtl.counters import Counters
 from ..rtl.delay import Delay
 from . import allowances, decide, events, finish, flow_table, order, transpose, ufid
-from .decide import KIND_DROP, KIND_EXCEPTION, KIND_FORWARD
+from .decide import KIND_EXCEPTION, KIND_FORWARD
 from .records import read_job, token, write_job
 from .spec import DESCRIPTOR_OCTETS, Event, Reason
 

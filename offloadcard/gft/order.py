@@ -18,7 +18,8 @@ class Order(wiring.Component):
     An *order slot* (of the UFID's hash) counts the packets that went to the slow path and did not
     come back. While it is not 0, packets that would be forwarded follow them, as
     ``Reason.ORDER``; a lane is a pipeline without overtaking, so what comes back and is forwarded
-    is ahead of whatever enters later. A slot takes ``budget`` packets until it is empty again, and what comes then is dropped: so it does become empty, however fast the flow is.
+    is ahead of whatever enters later. A slot takes ``budget`` packets until it is empty again, and
+    what comes then is dropped: so it does become empty, however fast the flow is.
 
     The open packets of each function are limited too, and the exception queue's room is reserved
     here, so that no lane ever waits for the slow path. Who has packets open gets the queue's first

@@ -32,7 +32,7 @@ class Pipeline(wiring.Component):
 
     Timing
     ------
-    A hit leaves about 45 cycles after its first beat came (60 octets; stored whole before); one
+    A hit leaves 40 cycles after its first beat came (60 octets; stored whole before); one
     beat per cycle in each lane. Measured by ``tests/gft/test_pipeline_speed.py``.
 
     Parameters

@@ -146,7 +146,8 @@ def test_finish_spec():
 
 class OrderSpec(Elaboratable):
     """While a packet of an order slot is at the slow path, none of it is forwarded but those that
-    come back, and no more of them are there than the budget; the exception queue is never promised more room than it has."""
+    come back, and no more of them are there than the budget; the exception queue is never promised
+    more room than it has."""
 
     def __init__(self, dut):
         self.dut = dut

@@ -179,3 +179,72 @@ def test_bad_parameter():
     with pytest.raises(ValueError, match="`flows` must be a power of two, 16 or more, not 8"):
         FlowTable(flows=8)
     assert Shape.cast(Key).width == KEY_BITS
+
+
+def rates(commands, *, busy=0):
+    """Cycles from the first completion to the last of ``commands``, back to back; ``busy`` of each
+    8 cycles hold a packet that is looked up."""
+    dut = FlowTable(flows=64)
+    cycles, taken = [], []
+
+    async def lookups(ctx):
+        number = 0
+        while True:
+            number += 1
+            ctx.set(dut.key, Key.from_bits(number << 20))
+            ctx.set(dut.valid, number % 8 < busy and not ctx.get(dut.hole))
+            await ctx.tick()
+
+    async def count(ctx):
+        number = 0
+        async for *_, valid, payload in ctx.tick().sample(dut.completions.valid,
+                                                          dut.completions.payload):
+            number += 1
+            if valid:
+                assert payload.status == Status.OK
+                cycles.append(number)
+                taken.append(payload.handle)
+
+    async def clears(ctx):
+        async for *_, clear in ctx.tick().sample(dut.clear):
+            ctx.set(dut.cleared, clear and not ctx.get(dut.cleared))
+
+    async def bench(ctx):
+        ctx.set(dut.completions.ready, 1)
+        await ctx.tick().until(dut.ready)
+        for opcode, handle, epoch in commands:
+            ctx.set(dut.commands.payload, {
+                "command": {"opcode": opcode, "handle": handle, "epoch": epoch},
+                "key": Key.from_bits(0x0A000001 + (handle << 64)), "entry": {"destination": 1}})
+            ctx.set(dut.commands.valid, 1)
+            await ctx.tick().until(dut.commands.ready)
+        ctx.set(dut.commands.valid, 0)
+        while len(cycles) < len(commands):
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    for other in (lookups, count, clears):
+        simulator.add_testbench(other, background=True)
+    simulator.run()
+    return cycles[-1] - cycles[0], taken
+
+
+INSERTS = [(Opcode.INSERT, n, 0) for n in range(33)]
+
+
+def test_rates_of_the_engine():
+    """Inserts, deletes and expiries back to back, alone: cycles each, and what that makes of a
+    second at 250 MHz."""
+    count = len(INSERTS) - 1
+    assert rates(INSERTS)[0] / count == 13                      # 19.2 million a second
+    deletes = INSERTS + [(Opcode.DELETE, n, 0) for n in range(33)]
+    assert rates(deletes)[0] - 13 * count == 12 * (count + 1)
+    # One after the other is found and taken out; a row that is passed costs a cycle.
+    expiries = INSERTS + [(Opcode.EXPIRE, n, 1) for n in range(33)]
+    spent, taken = rates(expiries)
+    assert taken[33:] == list(range(33))
+    assert spent - 13 * count == 16 * (count + 1)
+    # Beside packets in 7 of 8 cycles the engine asks for its holes, and loses little.
+    assert rates(INSERTS, busy=7)[0] / count <= 16
