@@ -14,7 +14,14 @@ from .avail import Avail
 from .chain import Chain
 from .descriptors import Descriptors
 from .scatter import Scatter
-from .side import WRITE_TAG, connect_client, connect_tables, connect_write, side_members
+from .side import (
+    SMALL_TAG,
+    WRITE_TAG,
+    connect_client,
+    connect_tables,
+    connect_write,
+    side_members,
+)
 from .table import Pool, Table
 from .used import Used
 from .walk_receive import WalkReceive
@@ -196,7 +203,7 @@ failures, interrupted
 
         # Outside.
         m.submodules.small = small = DmaReadMux(
-            count=3, tag_width=5, function_id_width=g.id_width, data_width=g.data_width)
+            count=3, tag_width=SMALL_TAG, function_id_width=g.id_width, data_width=g.data_width)
         connect_client(m, small.clients[0], descriptors.reads)
         connect_client(m, small.clients[1], chain.reads)
         connect_client(m, small.clients[2], used.reads)

@@ -12,6 +12,7 @@ from .chain import Chain
 from .descriptors import Descriptors
 from .gather import HEADER_ROW, Gather
 from .side import (
+    SMALL_TAG,
     WRITE_TAG,
     connect_client,
     connect_tables,
@@ -173,7 +174,7 @@ failures, interrupted
         wiring.connect(m, transmit.transmitted, border.i)
         wiring.connect(m, border.o, wiring.flipped(self.transmitted))
         m.submodules.small = small = DmaReadMux(
-            count=3, tag_width=5, function_id_width=g.id_width, data_width=g.data_width)
+            count=3, tag_width=SMALL_TAG, function_id_width=g.id_width, data_width=g.data_width)
         connect_client(m, small.clients[0], descriptors.reads)
         connect_client(m, small.clients[1], chain.reads)
         connect_client(m, small.clients[2], used.reads)
