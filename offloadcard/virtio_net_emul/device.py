@@ -16,6 +16,7 @@ from ..rtl.ports import (
     MmioPort,
     PacketStream,
 )
+from .checksum import Checksum
 from .common_config import CommonConfig
 from .interrupts import Interrupts
 from .layouts import PAGE_OCTETS, Geometry
@@ -90,6 +91,9 @@ class Device(wiring.Component):
         m.submodules.provision  = provision  = Provision(g)
         m.submodules.receive    = receive    = ReceiveSide(g)
         m.submodules.transmit   = transmit   = TransmitSide(g)
+        m.submodules.checksum   = checksum   = Checksum(
+            data_width=g.data_width, function_id_width=g.id_width,
+            max_octets=self.config.max_frame_octets)
 
         # The guests' side of the registers.
         wiring.connect(m, wiring.flipped(self.mmio), registers.mmio)
@@ -197,8 +201,9 @@ class Device(wiring.Component):
             writes.port.answers.valid.eq(self.writes.answers.valid),
         ]
 
-        # Packets: their borders are in the two sides.
-        wiring.connect(m, transmit.transmitted, wiring.flipped(self.transmitted))
+        # Packets: their borders are in the checksum and in the receive side.
+        wiring.connect(m, transmit.transmitted, checksum.i)
+        wiring.connect(m, checksum.o, wiring.flipped(self.transmitted))
         wiring.connect(m, wiring.flipped(self.received), receive.received)
 
         return m
