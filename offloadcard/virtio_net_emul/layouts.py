@@ -116,10 +116,12 @@ class Geometry:
 
     @property
     def used_job(self):
-        """Entries ``start`` … of a batch are to be used; with ``final`` the batch ends."""
+        """Entries ``start`` … of a batch are to be used; with ``final`` the batch ends. With
+        ``holds`` the index waits for the next entries, which belong to the same packet; ``before``
+        entries waited so for this one."""
         return data.StructLayout({
             "batch": range(self.batches), "start": range(self.batch + 1),
-            "count": range(self.batch + 1), "final": 1, "skip": 1})
+            "count": range(self.batch + 1), "final": 1, "skip": 1, "holds": 1, "before": 5})
 
     def row_of(self, function_id):
         """Row of a function."""

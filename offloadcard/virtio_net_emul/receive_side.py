@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Buffer
-from ..rtl.dma import DmaReadMux
+from ..rtl.dma import DmaReadMux, DmaWriteMux
 from ..rtl.ports import DmaWritePort, PacketStream
 from ..rtl.worklist import WorkList
 from .accept import Accept
@@ -16,6 +16,7 @@ from .descriptors import Descriptors
 from .scatter import Scatter
 from .side import (
     SMALL_TAG,
+    USED_TAG,
     WRITE_TAG,
     connect_client,
     connect_tables,
@@ -210,7 +211,11 @@ failures, interrupted
         connect_client(m, wiring.flipped(self.reads[0]), avail.reads)
         connect_client(m, wiring.flipped(self.reads[1]), small.port)
         wiring.connect(m, scatter.writes, wiring.flipped(self.writes[0]))
-        wiring.connect(m, used.writes, wiring.flipped(self.writes[1]))
+        m.submodules.rings_out = rings_out = DmaWriteMux(
+            count=2, tag_width=USED_TAG, function_id_width=g.id_width, data_width=g.data_width)
+        wiring.connect(m, used.writes, rings_out.clients[0])
+        wiring.connect(m, avail.writes, rings_out.clients[1])
+        wiring.connect(m, rings_out.port, wiring.flipped(self.writes[1]))
         wiring.connect(m, used.interrupts, wiring.flipped(self.interrupts))
         for failures, port in zip((avail, scatter, used), self.failures):
             wiring.connect(m, failures.failures, wiring.flipped(port))

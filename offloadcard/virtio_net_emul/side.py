@@ -6,10 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.ports import DmaReadPort
 
-__all__ = ["read_tag_width", "WRITE_TAG", "SMALL_TAG", "side_members", "connect_client",
+__all__ = ["read_tag_width", "USED_TAG", "WRITE_TAG", "SMALL_TAG", "side_members", "connect_client",
            "connect_tables", "connect_write"]
 
-WRITE_TAG = 4
+USED_TAG  = 4  # of a client that writes the used ring
+WRITE_TAG = 1 + USED_TAG
 SMALL_TAG = 7  # of a client that reads descriptors or flags
 
 
