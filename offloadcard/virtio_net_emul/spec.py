@@ -15,9 +15,8 @@ __all__ = [
     "VIRTIO_F_SR_IOV", "VIRTIO_F_RING_RESET", "VIRTIO_F_INDIRECT_DESC", "VIRTIO_F_EVENT_IDX",
     "VIRTIO_NET_F_CSUM", "VIRTIO_NET_F_GUEST_CSUM", "VIRTIO_NET_F_MTU", "VIRTIO_NET_F_MAC",
     "VIRTIO_NET_F_MRG_RXBUF", "VIRTIO_NET_F_STATUS", "VIRTIO_NET_F_CTRL_VQ",
-    "VIRTIO_NET_F_CTRL_RX", "VIRTIO_NET_F_CTRL_VLAN", "VIRTIO_NET_F_CTRL_RX_EXTRA",
-    "VIRTIO_NET_F_MQ", "VIRTIO_NET_F_CTRL_MAC_ADDR", "VIRTIO_NET_HDR_F_NEEDS_CSUM",
-    "VIRTIO_NET_HDR_F_DATA_VALID",
+    "VIRTIO_NET_F_CTRL_RX", "VIRTIO_NET_F_CTRL_VLAN",
+    "VIRTIO_NET_F_MQ", "VIRTIO_NET_F_CTRL_MAC_ADDR",
     "FEATURES", "FEATURES_PF", "VIRTIO_MSI_NO_VECTOR", "VIRTIO_NET_S_LINK_UP",
     "VIRTIO_PCI_CAP_COMMON_CFG", "VIRTIO_PCI_CAP_NOTIFY_CFG", "VIRTIO_PCI_CAP_ISR_CFG",
     "VIRTIO_PCI_CAP_DEVICE_CFG", "VIRTIO_PCI_CAP_PCI_CFG",
@@ -50,7 +49,6 @@ VIRTIO_NET_F_STATUS        = 16
 VIRTIO_NET_F_CTRL_VQ       = 17
 VIRTIO_NET_F_CTRL_RX       = 18
 VIRTIO_NET_F_CTRL_VLAN     = 19
-VIRTIO_NET_F_CTRL_RX_EXTRA = 20
 VIRTIO_NET_F_MQ            = 22
 VIRTIO_NET_F_CTRL_MAC_ADDR = 23
 VIRTIO_F_INDIRECT_DESC     = 28  # Linux: VIRTIO_RING_F_INDIRECT_DESC
@@ -66,10 +64,6 @@ FEATURES = sum(1 << bit for bit in (
     VIRTIO_NET_F_MTU, VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS, VIRTIO_F_VERSION_1,
     VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_ORDER_PLATFORM))
 FEATURES_PF = FEATURES | 1 << VIRTIO_F_SR_IOV
-
-# [virtio-1.2: 5.1.6] flags of the header
-VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
-VIRTIO_NET_HDR_F_DATA_VALID = 2
 
 VIRTIO_MSI_NO_VECTOR = 0xFFFF  # [virtio-1.2: 4.1.5.1.2]
 VIRTIO_NET_S_LINK_UP = 1       # [virtio-1.2: 5.1.4]
@@ -164,7 +158,9 @@ COMMON_CFG = RegisterMap("virtio_pci_common_cfg", (
     Register("queue_desc",            0x20, 64, "rw", _COMMON),
     Register("queue_driver",          0x28, 64, "rw", _COMMON),
     Register("queue_device",          0x30, 64, "rw", _COMMON),
-), size=0x38)
+    Register("queue_notify_data",     0x38, 16, "ro", _COMMON),
+    Register("queue_reset",           0x3A, 16, "rw", _COMMON),
+), size=0x3C)
 
 ISR_CFG = RegisterMap("virtio_isr", (
     Register("isr_status", 0x00, 8, "ro", "virtio-1.2, 4.1.4.5", doc="reading clears it"),

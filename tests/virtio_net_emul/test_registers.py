@@ -11,7 +11,7 @@ from tests.virtio_net_emul.host import Host, Queue, frame_of
 async def after_reset(host, ctx):
     """Every register reads as declared after reset."""
     for register in spec.COMMON_CFG:
-        expected = {"num_queues": 2, "queue_size": 8}.get(register.name, register.reset)
+        expected = {"num_queues": 3, "queue_size": 8}.get(register.name, register.reset)
         if register.name == "device_feature":
             expected = spec.FEATURES & 0xFFFF_FFFF
         assert await host.get_register(ctx, 2, register.name) == expected, register.name
