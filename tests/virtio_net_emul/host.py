@@ -8,7 +8,10 @@ from amaranth.sim import Simulator
 from offloadcard.virtio_net_emul import spec
 from tests.virtio_net_emul.queue import Queue
 
-__all__ = ["Host", "Queue", "frame_of"]
+__all__ = ["PLAIN", "Host", "Queue", "frame_of"]
+
+# What the driver of a plain queue negotiates.
+PLAIN = spec.FEATURES & ~(1 << spec.VIRTIO_F_EVENT_IDX)
 
 
 def frame_of(length, seed):
@@ -287,7 +290,7 @@ class Host:
         """[virtio-1.2: 3.1.1] bring a function to DRIVER_OK."""
         await self.set_register(ctx, function_id, "device_status", 1)
         await self.set_register(ctx, function_id, "device_status", 3)
-        wanted = spec.FEATURES if features is None else features
+        wanted = PLAIN if features is None else features
         for half in range(2):
             await self.set_register(ctx, function_id, "driver_feature_select", half)
             await self.set_register(ctx, function_id, "driver_feature",

@@ -3,10 +3,10 @@
 from offloadcard.config import TINY
 from offloadcard.virtio_net_emul import spec
 from offloadcard.virtio_net_emul.device import Device
-from tests.virtio_net_emul.host import Host, Queue, frame_of
+from tests.virtio_net_emul.host import PLAIN, Host, Queue, frame_of
 
-INDIRECT  = spec.FEATURES | 1 << spec.VIRTIO_F_INDIRECT_DESC
-EVENT_IDX = spec.FEATURES | 1 << spec.VIRTIO_F_EVENT_IDX
+INDIRECT  = PLAIN | 1 << spec.VIRTIO_F_INDIRECT_DESC
+EVENT_IDX = PLAIN | 1 << spec.VIRTIO_F_EVENT_IDX
 
 
 def indirect_out(host):
