@@ -20,7 +20,7 @@ class Account(wiring.Component):
 
     Timing
     ------
-    2 cycles an event.
+    One event per cycle.
 
     Parameters
     ----------
@@ -64,30 +64,32 @@ class Account(wiring.Component):
         m.submodules.jobs = jobs = Queue(data.StructLayout({
             "job": g.used_job, "issued": 8}), depth=8)
 
-        second = Signal()
-        moves  = Signal()
-        end    = self.ends.p
-        row    = Signal.like(rows.row)
-        mask   = Signal(g.batch)
-        below  = Signal(g.batch)
-        whole  = Signal()
-        gives  = Signal()
-        old    = rows.rows[0]
+        # First stage: look the batch up. The second never waits: room for its job is kept.
+        valid = Signal()
+        end   = Signal.like(self.ends.payload)
+        row   = Signal.like(rows.row)
+        mask  = Signal(g.batch)
+        whole = Signal()
+        gives = Signal()
+        old   = rows.rows[0]
+        m.d.comb += [self.ends.ready.eq(jobs.level < jobs.depth - 1),
+                     rows.addresses[0].eq(self.ends.p.slot.batch)]
+        m.d.sync += [valid.eq(self.ends.valid & self.ends.ready), end.eq(self.ends.payload)]
+
+        # Second stage: what ended, and what a marker asked for.
+        target = Signal(g.batch)   # entries below the marker
         m.d.comb += [
-            rows.addresses[0].eq(end.slot.batch), rows.address.eq(end.slot.batch),
-            mask.eq(1 << end.slot.index),
-            row.ended.eq(old.ended | Mux(end.marker, 0, mask)),
+            rows.address.eq(end.slot.batch), rows.enable.eq(valid),
+            mask.eq(Mux(end.marker, 0, 1 << end.slot.index)),
+            row.ended.eq(old.ended | mask),
             row.target.eq(Mux(end.marker, end.upto, old.target)),
             row.final.eq(old.final | end.marker & end.final),
             row.skip.eq(old.skip | end.skip | end.error),
-            below.eq((1 << row.target) - 1),
-            whole.eq(((row.ended & below) == below) | (not self._waits)),
+            target.eq((1 << row.target) - 1),
+            whole.eq(((row.ended & target) == target) | (not self._waits)),
             row.flushed.eq(Mux(gives, row.target, old.flushed)),
             gives.eq(whole & (row.final | (row.target != old.flushed))),
-            moves.eq(second & self.ends.valid & (~gives | jobs.i.ready)),
-            self.ends.ready.eq(moves),
-            rows.enable.eq(moves),
-            jobs.i.valid.eq(second & self.ends.valid & gives),
+            jobs.i.valid.eq(valid & gives),
             jobs.i.p.job.batch.eq(end.slot.batch),
             jobs.i.p.job.start.eq(old.flushed),
             jobs.i.p.job.count.eq(row.target - old.flushed),
@@ -95,11 +97,10 @@ class Account(wiring.Component):
             jobs.i.p.issued.eq(self.issued),
             self.length_write.batch.eq(end.slot.batch),
             self.length_write.row.eq(end.length.replicate(g.batch)),
-            self.length_write.enable.eq(Mux(moves & ~end.marker, mask, 0)),
+            self.length_write.enable.eq(Mux(valid, mask, 0)),
         ]
         with m.If(~(gives & row.final)):
             m.d.comb += rows.row.eq(row)
-        m.d.sync += second.eq(self.ends.valid & ~moves)
 
         answered = Signal(8)
         behind   = Signal(8)
@@ -121,7 +122,7 @@ class Recycle(wiring.Component):
 
     Timing
     ------
-    2 cycles a page.
+    One page per cycle.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Queue
 from ..rtl.worklist import WorkList
+from .entries import Entries
 from .table import Table
 
 __all__ = ["WalkReceive"]
@@ -20,9 +21,12 @@ class WalkReceive(wiring.Component):
     what waits is dropped), when its elements waited one microsecond for more (then a marker sends
     them), and when its function ends (then everything it holds is given up).
 
+    While one queue is served the next one's rows are read; a queue is not read before it was
+    written back.
+
     Timing
     ------
-    6 cycles a visit and 3 a frame.
+    A frame a cycle, and 3 cycles a visit; 5 more where the next queue was not read meanwhile.
 
     Parameters
     ----------
@@ -37,8 +41,8 @@ class WalkReceive(wiring.Component):
         Queues with a frame more, with a batch more, to be looked at.
     dry : ``In(stream)``
         Queues whose ring was seen empty.
-    function, alive : address and row
-        Whether a function may go on, 1 cycle later; so for all that follow.
+    alive : ``In(1)``
+        Whether ``queue`` may go on, 1 cycle later; so for all that follow.
     order, order_entry; batch, batch_row, ready_row; slot, run_row; cell, cell_row; place, \
 packet_row; queue, entered
         Addresses of tables, and their rows.
@@ -54,12 +58,19 @@ packet_row; queue, entered
 
     def __init__(self, geometry, *, run):
         self.geometry = g = geometry
+        self.run   = run
+        self.row   = data.StructLayout({
+            "seq": 4, "position": range(g.batch + 1), "first": range(g.batch + 1), "timed": 1,
+            "marked": range(g.batch + 1)})
+        self.visit = data.StructLayout({
+            "queue": g.queue_bits, "row": self.row, "taken": 16, "used": 16, "came": 16,
+            "alive": 1, "entry": g.order_entry, "placed": 1, "there": 1, "failed": 1,
+            "count": range(g.batch + 1), "dry": 1, "flush": 1})
         super().__init__({
             "arrived":      In(stream.Signature(g.queue_bits, always_ready=True)),
             "ready":        In(stream.Signature(g.queue_bits)),
             "looks":        In(stream.Signature(g.queue_bits)),
             "dry":          In(stream.Signature(g.queue_bits)),
-            "function":     Out(g.row_bits),
             "alive":        In(1),
             "order":        Out(g.queue_bits + 3),
             "order_entry":  In(g.order_entry),
@@ -92,9 +103,7 @@ packet_row; queue, entered
         m.submodules.discards = discards = Queue(g.packet, depth=4)
         m.submodules.served   = served   = Table(16, depth=g.queues, readers=3)
         m.submodules.consumed = consumed = Table(16, depth=g.queues, readers=2)
-        m.submodules.rows     = rows     = Table(data.StructLayout({
-            "seq": 4, "position": range(g.batch + 1), "first": range(g.batch + 1), "timed": 1,
-            "marked": range(g.batch + 1)}), depth=g.queues)
+        m.submodules.rows     = rows     = Table(self.row, depth=g.queues)
         wiring.connect(m, heads.o, wiring.flipped(self.heads))
         wiring.connect(m, discards.o, wiring.flipped(self.discards))
         m.d.comb += [
@@ -113,8 +122,7 @@ packet_row; queue, entered
         m.d.comb += rang.eq(timers.o.valid & (((time - timers.o.p.time)[:16])
                                               >= g.flush_cycles))
 
-        queue = Signal(g.queue_bits)
-        now   = Signal(g.queue_bits)
+        queue = Signal(g.queue_bits)   # the one that is served
         again = Signal()
         m.d.comb += [
             work.i.valid.eq(self.arrived.valid | again | self.ready.valid | self.looks.valid),
@@ -123,152 +131,155 @@ packet_row; queue, entered
                                                         self.looks.payload)))),
             self.ready.ready.eq(~self.arrived.valid & ~again),
             self.looks.ready.eq(~self.arrived.valid & ~again & ~self.ready.valid),
+            timers.i.p.queue.eq(queue), timers.i.p.time.eq(time),
         ]
-        row    = Signal.like(rows.row)
-        taken  = Signal(16)
-        used   = Signal(16)
-        came   = Signal(16)
-        alive  = Signal()
-        entry  = Signal(g.order_entry)
-        placed = Signal()   # there is a batch
-        there  = Signal()   # and its descriptors are there
-        failed = Signal()
-        count  = Signal(range(g.batch + 1))
-        by_dry = Signal()
-        flush  = Signal()
-        packet = Signal(g.packet)
-        waits  = Signal()
-        ahead  = Signal()   # the frame after the present one is looked up
+        serving = Signal()
+        tables  = rows, served, consumed
+        visits  = stream.Signature(self.visit).create()
+        self._read(m, visits, work.o, timers.o, rang, serving & (queue == self.queue), *tables)
+        self._serve(m, visits, serving, queue, again, timers.i, heads, discards.i, *tables)
+        return m
+
+    def _read(self, m, visits, work, timers, rang, same, rows, served, consumed):
+        """Who is next, and all that is known of it."""
+        now   = self.queue
+        row   = rows.rows[0]
+        visit = Signal(self.visit)
         m.d.comb += [
-            self.queue.eq(now), self.function.eq(g.row_of(g.function_of(now))),
+            now.eq(Mux(self.dry.valid, self.dry.payload,
+                       Mux(rang, timers.p.queue, work.payload))),
             rows.addresses[0].eq(now), served.addresses[0].eq(now),
             consumed.addresses[0].eq(now),
-            rows.address.eq(queue), rows.row.eq(row),
-            served.address.eq(queue), served.row.eq(taken),
-            consumed.address.eq(queue), consumed.row.eq(used),
-            self.order.eq(Cat(rows.rows[0].seq[:3], queue)),
+            self.order.eq(Cat(row.seq[:3], visit.queue)),
             self.batch.eq(self.order_entry.batch),
-            self.place.eq(Cat(Mux(ahead, taken + 1, taken)[:(g.waiting - 1).bit_length()],
-                              queue)),
-            self.slot.batch.eq(entry.batch), self.slot.index.eq(row.first),
-            self.cell.batch.eq(entry.batch),
-            waits.eq(came != taken),
-            timers.i.p.queue.eq(queue), timers.i.p.time.eq(time),
-            discards.i.payload.eq(packet),
-            heads.i.p.slot.batch.eq(entry.batch), heads.i.p.slot.index.eq(row.position),
-            heads.i.p.desc.eq(self.cell_row), heads.i.p.packet.eq(packet),
-            heads.i.p.upto.eq(row.position), heads.i.p.final.eq(row.position == count),
+            visits.payload.eq(visit),
         ]
-        offset = Signal(range(g.batch + 1))
-        run    = Signal.like(self.run_row)
-        m.d.comb += [offset.eq(row.position - row.first), run.eq(self.run_row)]
-        cell   = Signal(g.batch_bits)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [visit.queue.eq(now), visit.dry.eq(self.dry.valid),
+                             visit.flush.eq(~self.dry.valid & rang)]
+                with m.If((self.dry.valid | rang | work.valid) & ~same):
+                    m.d.comb += [
+                        self.dry.ready.eq(1), timers.ready.eq(~self.dry.valid & rang),
+                        work.ready.eq(~self.dry.valid & ~rang)]
+                    m.next = "ROWS"
+            with m.State("ROWS"):
+                m.d.sync += [visit.row.eq(row), visit.taken.eq(served.rows[0]),
+                             visit.used.eq(consumed.rows[0]), visit.came.eq(self.entered),
+                             visit.alive.eq(self.alive)]
+                with m.If(visit.flush):
+                    m.d.sync += visit.row.timed.eq(0)
+                m.next = "ORDER"
+            with m.State("ORDER"):
+                m.d.sync += [visit.entry.eq(self.order_entry),
+                             visit.placed.eq(self.order_entry.lap == ~visit.row.seq[3])]
+                m.next = "BATCH"
+            with m.State("BATCH"):
+                m.d.sync += [
+                    visit.count.eq(self.batch_row.count), visit.failed.eq(self.ready_row[1]),
+                    visit.there.eq(visit.placed
+                                   & (self.ready_row[0] == self.batch_row.generation))]
+                m.next = "HOLD"
+            with m.State("HOLD"):
+                m.d.comb += visits.valid.eq(1)
+                with m.If(visits.ready):
+                    m.next = "IDLE"
+
+    def _serve(self, m, visits, serving, queue, again, timers, heads, discards, rows, served,
+               consumed):
+        """Frames and entries of one queue, pair by pair."""
+        g = self.geometry
+        m.submodules.entries = entries = Entries(g, run=self.run)
+        visit  = Signal(self.visit)
+        begin  = Signal()
+        step   = Signal()
+        passes = Signal()   # the packet is over: handed on or dropped
+        taken  = Signal(16)
+        packet = Signal(g.packet)
         m.d.comb += [
-            cell.eq(Mux(run.falls, row.first + run.count - 1 - offset, row.position)),
-            self.cell.index.eq(cell)]
-        bad = Signal()
-        m.d.sync += bad.eq(run.bad | failed)
-        m.d.comb += heads.i.p.bad.eq(bad)
+            packet.eq(self.packet_row),
+            queue.eq(visit.queue), serving.eq(~visits.ready),
+            entries.batch.eq(visits.p.entry.batch), entries.first.eq(visits.p.row.first),
+            entries.position.eq(visits.p.row.position), entries.begin.eq(begin),
+            entries.step.eq(step), entries.run_row.eq(self.run_row),
+            self.slot.eq(entries.slot), self.cell.eq(entries.cell),
+            # The packet after the present one is always read ahead.
+            taken.eq(Mux(begin, visits.p.taken, visit.taken + passes)),
+            self.place.eq(Cat(taken[:(g.waiting - 1).bit_length()],
+                              Mux(begin, visits.p.queue, queue))),
+            served.address.eq(queue), served.row.eq(visit.taken),
+            consumed.address.eq(queue), consumed.row.eq(visit.used),
+            rows.address.eq(queue), rows.row.eq(visit.row),
+            discards.payload.eq(packet),
+        ]
+        with m.If(passes):
+            m.d.sync += visit.taken.eq(visit.taken + 1)
+
+        # What leaves goes one cycle later, with its descriptor.
+        head   = Signal(g.head)
+        head_r = Signal(g.head)
+        emit   = Signal()
+        emit_r = Signal()
+        room   = Signal()
+        m.d.comb += [
+            head.slot.batch.eq(visit.entry.batch), head.slot.index.eq(entries.now),
+            head.bad.eq(entries.bad | visit.failed), head.packet.eq(packet),
+            head.upto.eq(entries.now), room.eq(heads.level < 6),
+            heads.i.valid.eq(emit_r), heads.i.payload.eq(head_r),
+            heads.i.p.desc.eq(self.cell_row),
+        ]
+        m.d.sync += [emit_r.eq(emit), head_r.eq(head)]
         drop = Signal()
         m.d.sync += [self.dropped.valid.eq(drop),
                      self.dropped.row.eq(g.row_of(g.function_of(queue)))]
 
+        whole = Signal()    # all entries of the batch were handed out
+        waits = Signal()
+        fresh = Signal()    # entries that no marker told of
+        m.d.comb += [whole.eq(entries.now == visit.count), waits.eq(visit.came != visit.taken),
+                     fresh.eq(entries.now != visit.row.marked)]
+        marks = [emit.eq(1), head.marker.eq(1)]
+        save  = [rows.enable.eq(1), served.enable.eq(1), consumed.enable.eq(1)]
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += now.eq(Mux(self.dry.valid, self.dry.payload,
-                                       Mux(rang, timers.o.p.queue, work.o.payload)))
-                m.d.comb += [
-                    self.dry.ready.eq(1), timers.o.ready.eq(~self.dry.valid & rang),
-                    work.o.ready.eq(~self.dry.valid & ~rang)]
-                m.d.sync += [queue.eq(now), by_dry.eq(self.dry.valid),
-                             flush.eq(~self.dry.valid & rang)]
-                with m.If(self.dry.valid | rang | work.o.valid):
-                    m.next = "ROWS"
-            with m.State("ROWS"):
-                m.d.sync += [row.eq(rows.rows[0]), taken.eq(served.rows[0]),
-                             used.eq(consumed.rows[0]), came.eq(self.entered),
-                             alive.eq(self.alive)]
-                m.next = "ORDER"
-            with m.State("ORDER"):
-                m.d.sync += [entry.eq(self.order_entry),
-                             placed.eq(self.order_entry.lap == ~row.seq[3])]
-                with m.If(flush):
-                    m.d.sync += row.timed.eq(0)
-                m.next = "BATCH"
-            with m.State("BATCH"):
-                m.d.sync += [
-                    count.eq(self.batch_row.count), failed.eq(self.ready_row[1]),
-                    there.eq(placed & (self.ready_row[0] == self.batch_row.generation))]
-                m.next = "LOOP"
-            with m.State("LOOP"):
-                m.next = "SAVE"
-                with m.If(waits & (~alive | by_dry & ~placed | there)):
-                    m.next = "PACKET"
-                with m.Elif(there & ~alive):
-                    m.next = "GIVE-UP"
-                with m.Elif(there & flush & (row.position != row.marked)):
-                    m.next = "MARK"
-                with m.Elif(there & (row.position != row.marked) & ~row.timed):
-                    m.next = "TIMER"
-            with m.State("PACKET"):
-                m.d.sync += packet.eq(self.packet_row)
-                m.next = "CELL"
-                with m.If(~alive | self.packet_row.drop | ~there):
-                    m.next = "DISCARD"
-                with m.Elif(offset == run.count):
-                    with m.If(row.position != 0):
-                        m.d.sync += row.first.eq(row.position)
-                        m.next = "RUN"
-            with m.State("RUN"):
-                m.next = "CELL"
-            with m.State("CELL"):
-                with m.If(heads.level < 6):
-                    m.next = "EMIT"
-            with m.State("EMIT"):
-                m.d.comb += heads.i.valid.eq(1)
-                m.d.sync += [row.position.eq(row.position + 1), taken.eq(taken + 1),
-                             used.eq(used + 1)]
-                m.d.comb += ahead.eq(1)
-                m.next = "LOOP"
-                with m.If(row.position + 1 == count):
-                    m.next = "MARK"
-                with m.Elif(came != (taken + 1)[:16]):
-                    m.next = "PACKET"
-            with m.State("MARK"):
-                m.d.comb += [heads.i.valid.eq(1), heads.i.p.marker.eq(1)]
-                m.d.sync += [row.marked.eq(row.position), flush.eq(0)]
-                with m.If(heads.i.ready):
-                    m.next = "LOOP"
-                    with m.If(row.position == count):
+                m.d.comb += [visits.ready.eq(1), begin.eq(visits.valid)]
+                m.d.sync += visit.eq(visits.payload)
+                with m.If(visits.valid):
+                    m.next = "GO"
+            with m.State("GO"):
+                m.d.comb += [rows.row.position.eq(entries.now),
+                             rows.row.first.eq(entries.run_first)]
+                with m.If(visit.there & whole):
+                    with m.If(room):
+                        m.d.comb += [*marks, head.final.eq(1)]
                         m.next = "NEXT"
-            with m.State("GIVE-UP"):
-                m.d.comb += [heads.i.valid.eq(1), heads.i.p.marker.eq(1), heads.i.p.skip.eq(1),
-                             heads.i.p.final.eq(1)]
-                with m.If(heads.i.ready):
-                    m.d.sync += used.eq(used + count - row.position)
-                    m.next = "NEXT"
+                with m.Elif(waits & (~visit.alive | visit.dry & ~visit.placed
+                                     | visit.there & packet.drop)):
+                    m.d.comb += [discards.valid.eq(1), passes.eq(discards.ready),
+                                 drop.eq(discards.ready & visit.alive)]
+                with m.Elif(waits & visit.there):
+                    with m.If(room):
+                        m.d.comb += [emit.eq(1), step.eq(1), passes.eq(1)]
+                        m.d.sync += visit.used.eq(visit.used + 1)
+                with m.Elif(visit.there & ~visit.alive):
+                    with m.If(room):
+                        m.d.comb += [*marks, head.skip.eq(1), head.final.eq(1)]
+                        m.d.sync += visit.used.eq(visit.used + visit.count - entries.now)
+                        m.next = "NEXT"
+                with m.Elif(visit.there & visit.flush & fresh):
+                    with m.If(room):
+                        m.d.comb += marks
+                        m.d.sync += [visit.row.marked.eq(entries.now), visit.flush.eq(0)]
+                with m.Else():
+                    # Elements that wait for more ask for the timer.
+                    m.d.comb += save
+                    with m.If(visit.there & fresh & ~visit.row.timed):
+                        m.d.comb += [timers.valid.eq(1), rows.row.timed.eq(1)]
+                    m.next = "IDLE"
             with m.State("NEXT"):
-                m.d.sync += [row.seq.eq(row.seq + 1), row.position.eq(0), row.first.eq(0),
-                             row.marked.eq(0)]
-                m.next = "AGAIN"
-            with m.State("AGAIN"):
                 # The next batch, in the queue's next turn.
-                m.d.comb += [again.eq(1), rows.enable.eq(1), served.enable.eq(1),
-                             consumed.enable.eq(1)]
+                m.d.comb += [
+                    again.eq(1), *save, rows.row.seq.eq(visit.row.seq + 1),
+                    rows.row.position.eq(0), rows.row.first.eq(0), rows.row.marked.eq(0)]
                 with m.If(~self.arrived.valid):
                     m.next = "IDLE"
-            with m.State("DISCARD"):
-                m.d.comb += discards.i.valid.eq(1)
-                with m.If(discards.i.ready):
-                    m.d.comb += drop.eq(alive)
-                    m.d.sync += taken.eq(taken + 1)
-                    m.next = "LOOP"
-            with m.State("TIMER"):
-                m.d.comb += timers.i.valid.eq(1)
-                m.d.sync += row.timed.eq(1)
-                m.next = "SAVE"
-            with m.State("SAVE"):
-                m.d.comb += [rows.enable.eq(1), served.enable.eq(1), consumed.enable.eq(1)]
-                m.next = "IDLE"
-
-        return m
