@@ -187,6 +187,7 @@ class ControlQueue(wiring.Component):
         command = Signal(8 * COMMAND_OCTETS)
         ack, acks = Signal(64), Signal()
         size    = Signal(range(COMMAND_OCTETS + 1))
+        empty, huge, broken = (Signal(name=name) for name in ("empty", "huge", "broken"))
         header  = Signal(VirtqAvailHeader)
         place   = Signal(16)
         judge   = self.judge
@@ -199,7 +200,6 @@ class ControlQueue(wiring.Component):
             judge.octets.eq(command), judge.length.eq(total), judge.chosen.eq(chosen),
             judge.profile.eq(self.profile), judge.function_id.eq(self.row),
             header.eq(answer), place.eq(known.next & known.mask),
-            size.eq(Mux(desc.len < COMMAND_OCTETS - held, desc.len, COMMAND_OCTETS - held)),
         ]
         next_, write, indirect = (Signal(name=name) for name in ("next", "write", "indirect"))
         m.d.comb += [next_.eq((desc.flags & VIRTQ_DESC_F_NEXT) != 0),
@@ -262,27 +262,34 @@ class ControlQueue(wiring.Component):
 
             def described():
                 m.d.sync += desc.eq(answer)
-                m.next = "PIECE"
+                m.next = "LOOK"
             self._read(m, "DESC", table + (index << 4), 16, described)
+            with m.State("LOOK"):
+                m.d.sync += [
+                    size.eq(Mux(desc.len < COMMAND_OCTETS - held, desc.len,
+                                COMMAND_OCTETS - held)),
+                    empty.eq(desc.len == 0), huge.eq(desc.len[16:] != 0),
+                    # [virtio-1.2: 2.7.5.3] a table of descriptors, once, and at the end.
+                    broken.eq(~chosen.indirect | inner | next_ | (desc.len == 0)
+                              | (desc.len[:4] != 0) | (desc.len[20:] != 0))]
+                m.next = "PIECE"
             with m.State("PIECE"):
                 m.next = "NEXT"
                 with m.If(indirect):
-                    # [virtio-1.2: 2.7.5.3] a table of descriptors, once, and at the end.
                     m.d.sync += [table.eq(desc.addr), limit.eq(desc.len >> 4), index.eq(0),
                                  inner.eq(1)]
                     m.next = "CHAIN"
-                    with m.If(~chosen.indirect | inner | next_ | (desc.len == 0)
-                              | (desc.len[:4] != 0) | (desc.len[20:] != 0)):
+                    with m.If(broken):
                         m.next = "FAIL"
                 with m.Elif(write):
-                    with m.If(~acks & (desc.len != 0)):
+                    with m.If(~acks & ~empty):
                         m.d.sync += [ack.eq(desc.addr), acks.eq(1)]
                 with m.Else():
-                    m.d.sync += total.eq(Mux((desc.len >> 16).any() | total[16],
+                    m.d.sync += total.eq(Mux(huge | total[16],
                                              0x1FFFF, total + desc.len[:16]))
                     with m.If(acks):
                         m.next = "FAIL"
-                    with m.Elif((held != COMMAND_OCTETS) & (desc.len != 0)):
+                    with m.Elif((held != COMMAND_OCTETS) & ~empty):
                         m.next = "FETCH"
 
             def fetched():
