@@ -56,6 +56,10 @@ void reset() {
 
 uint64_t reads_waiting() { return waiting.size() + ready.size(); }
 
+bool busy() {
+    return !waiting.empty() || !ready.empty() || !tagged.empty() || !untagged.empty();
+}
+
 static void end(uint32_t ticket, unsigned status, const std::vector<uint8_t> &octets) {
     Answer &answer = answers[ticket];
     answer.status = status;
