@@ -7,7 +7,7 @@ token buckets, ages) does not see the time between: docs/fidelity.md says what f
 """
 
 import cocotb
-from cocotb.triggers import Timer
+from cocotb.triggers import Event, Timer
 from cocotb.utils import get_sim_time
 
 __all__ = ["Rest"]
@@ -29,13 +29,16 @@ class Rest:
     Attributes
     ----------
     resting : bool
+    woken : cocotb.triggers.Event
+        Set while the clock runs.
     count : int
         How often the clock has rested.
     """
 
     def __init__(self, world, signal, clock, period_ps):
         self.world, self.signal, self.clock, self.period_ps = world, signal, clock, period_ps
-        self.resting, self.count = False, 0
+        self.resting, self.count, self.woken = False, 0, Event()
+        self.woken.set()
         self._stopped_ps = self._caught_up_ps = 0
         world.stirred = self._stirred
 
@@ -46,6 +49,7 @@ class Rest:
         self.clock.stop()
         self.signal.value = 0
         self.resting, self.count = True, self.count + 1
+        self.woken.clear()
         self._stopped_ps = self._caught_up_ps = get_sim_time("ps")
 
     def catch_up(self):
@@ -59,6 +63,7 @@ class Rest:
         if self.resting:
             self.catch_up()
             self.resting = False
+            self.woken.set()
             cocotb.start_soon(self._start())
 
     async def _start(self):

@@ -8,7 +8,7 @@ the business of that machine's overlay (:mod:`sim.bridge.overlay`).
 # Ref: pcie-5.0, 2.2.7 (Memory, I/O, and Configuration Request Rules), 2.3.1 (Request Handling)
 
 from ..host.machine import Machine
-from ..host.pci_regs import PCI_COMMAND
+from ..host.pci_regs import PCI_COMMAND, PCI_SRIOV_VF_DID, PCI_VENDOR_ID
 from .attachment import Port
 
 __all__ = ["CardPort", "RootPort"]
@@ -139,6 +139,18 @@ class RootPort:
         for address, size in port.bars.values():
             self.env.world.range(address, size, "mmio", requester=port.rid)
         return port
+
+    def sriov_bars(self, name):
+        """BAR number -> (address, size of one) of the SR-IOV capability of a PF."""
+        sriov = self.machine.net_sriov if name == "pf0" else self.machine.nvme_sriov
+        return sriov.bars
+
+    async def vf_ids(self, name):
+        """(vendor, device) of the VFs of a PF."""
+        port, found = self.ports[name], self.machine
+        sriov = found.net_sriov if name == "pf0" else found.nvme_sriov
+        return (await port.config_read(PCI_VENDOR_ID, 2),
+                await port.config_read(sriov.base + PCI_SRIOV_VF_DID, 2))
 
     def lend(self, name, owner):
         """The port of that name belongs to the attachment ``owner`` from now on."""
