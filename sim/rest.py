@@ -50,12 +50,12 @@ class Rest:
         self.signal.value = 0
         self.resting, self.count = True, self.count + 1
         self.woken.clear()
-        self._stopped_ps = self._caught_up_ps = get_sim_time("ps")
+        self._stopped_ps = self._caught_up_ps = round(get_sim_time("ps"))
 
     def catch_up(self):
         """The world's time becomes the simulator's."""
         if self.resting:
-            now = get_sim_time("ps")
+            now = round(get_sim_time("ps"))
             self.world.skip(now - self._caught_up_ps)
             self._caught_up_ps = now
 
@@ -68,7 +68,7 @@ class Rest:
 
     async def _start(self):
         """The next edge comes on the old grid, at least one period after the last."""
-        passed = get_sim_time("ps") - self._stopped_ps
+        passed = round(get_sim_time("ps")) - self._stopped_ps
         wait = -passed % self.period_ps or (0 if passed else self.period_ps)
         if wait:
             await Timer(wait, "ps")

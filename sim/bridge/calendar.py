@@ -24,6 +24,7 @@ __all__ = ["Calendar", "Clock", "Stuck", "Tick"]
 _MESSAGE = struct.Struct("<IIQ")  # op, sequence number, ns
 _SHARED = 4096                    # octets of the shared memory that newer kernels ask for
 FOREVER = 1 << 62
+_FOREVER_NS = 100_000_000_000      # asleep, without a request or an interrupt: nobody will wake
 
 
 class Tick(IntEnum):
@@ -191,7 +192,11 @@ class Calendar:
                 except (Disconnected, ConnectionError) as error:
                     self._gone(owed, error)
                 continue
-            await self.timeline.advance(request, lambda: any(one.owes for one in self.machines))
+            limit = min(request, self.now_ns + _FOREVER_NS)
+            await self.timeline.advance(limit, lambda: any(one.owes for one in self.machines))
+            if self.now_ns >= limit < request:
+                raise Stuck(f"all guests sleep, guest {machine.number} until {request} ns, and no "
+                            f"interrupt came for {_FOREVER_NS / 1e9} s")
 
     def _resume(self, machine):
         try:

@@ -25,12 +25,12 @@ class Timeline:
 
     def begin(self):
         """The guests' time starts here."""
-        self.origin_ps = get_sim_time("ps")
+        self.origin_ps = round(get_sim_time("ps"))
 
     @property
     def now_ns(self):
         """Whole nanoseconds."""
-        return int(get_sim_time("ps") - self.origin_ps) // 1000
+        return (round(get_sim_time("ps")) - self.origin_ps) // 1000
 
     def wake(self):
         """Somebody may have something to tell: :meth:`advance` looks."""
@@ -44,7 +44,7 @@ class Timeline:
     async def advance(self, until_ns, stop):
         """Let the simulation run until then, or until ``stop()`` says so at a wake."""
         while not stop():
-            left = until_ns * 1000 - int(get_sim_time("ps") - self.origin_ps)
+            left = until_ns * 1000 - (round(get_sim_time("ps")) - self.origin_ps)
             if left <= 0:
                 return
             self._flag.clear()
