@@ -4,6 +4,10 @@ At any moment one of three is at work: one guest, the simulator, or Python betwe
 others stand still. A guest at work takes no time, apart from what its own accesses take. When all
 guests wait, the simulation runs until the earliest of their requests, or an interrupt.
 
+Where nothing at all can happen before a time, a guest may let its own clock run until then without
+asking (it asks whenever it looks at its clock, which costs it 256 ns); that leave ends as soon as
+it asks something of the card.
+
 A guest that read a register while its clock stood still is behind the calendar by what its reads
 took, until it next sleeps longer than that: it may be told to go on at a time already past.
 """
@@ -24,6 +28,7 @@ __all__ = ["Calendar", "Clock", "Stuck", "Tick"]
 _MESSAGE = struct.Struct("<IIQ")  # op, sequence number, ns
 _SHARED = 4096                    # octets of the shared memory that newer kernels ask for
 FOREVER = 1 << 62
+_LEAVE_NS = 1_000_000_000
 _FOREVER_NS = 100_000_000_000      # asleep, without a request or an interrupt: nobody will wake
 
 
@@ -58,6 +63,7 @@ class Clock:
     def __init__(self, calendar, connection):
         self.calendar, self.connection = calendar, connection
         self.request, self.waiting, self.time, self.sequence = None, False, 0, 0
+        self.free_ns = 0  # until then it need not ask
 
     def serve(self):
         """Handle one message; ``Disconnected`` if the guest is gone."""
@@ -75,7 +81,7 @@ class Clock:
         elif op == Tick.REQUEST:
             self.request = time
         elif op == Tick.WAIT:
-            self.waiting = True
+            self.waiting, self.free_ns = True, 0
         elif op == Tick.GET:
             limit = self.request if self.request is not None and self.waiting else FOREVER
             answer = self.time = max(self.time, min(self.calendar.now_ns, limit))
@@ -96,9 +102,18 @@ class Clock:
         """Let the guest go on at its request."""
         time, self.request, self.waiting = self.request, None, False
         self.time = max(self.time, time)
-        self.calendar.note(Tick.RUN, time)
+        self._tell(Tick.RUN, time)
+
+    def free(self, until_ns):
+        """Give leave to run until then, or take it back; only while the guest listens."""
+        if until_ns > self.free_ns or self.free_ns > self.calendar.now_ns:
+            self.free_ns = until_ns
+            self._tell(Tick.FREE_UNTIL, until_ns)
+
+    def _tell(self, op, time):
+        self.calendar.note(op, time)
         self.sequence += 1
-        self.connection.sendall(_MESSAGE.pack(Tick.RUN, self.sequence, time))
+        self.connection.sendall(_MESSAGE.pack(op, self.sequence, time))
         while True:
             op, sequence, at = _MESSAGE.unpack(receive(self.connection, _MESSAGE.size))
             if op == Tick.ACK:
@@ -117,7 +132,8 @@ class Calendar:
     path : Path
         Of the socket that all guests connect to.
     timeline
-        ``now_ns`` (whole, since the first guest's start) and ``async advance(until_ns, stop)``.
+        ``now_ns`` (whole, since the first guest's start), ``async advance(until_ns, stop)``, and
+        ``idle``: nothing will happen that no guest asks for.
     note : callable
         Told every message and every turn, for the trace.
     patience_s : float
@@ -161,6 +177,8 @@ class Calendar:
                 one = self._speaks([machine.clock.connection, *machine.sockets], machine)
                 if one is machine.clock.connection:
                     machine.clock.serve()
+                    if machine.clock.time > self.now_ns:  # it had leave to run ahead
+                        await self.timeline.advance(machine.clock.time, lambda: False)
                 else:
                     await machine.serve(one)
         except (Disconnected, ConnectionError) as error:
@@ -198,8 +216,16 @@ class Calendar:
                 raise Stuck(f"all guests sleep, guest {machine.number} until {request} ns, and no "
                             f"interrupt came for {_FOREVER_NS / 1e9} s")
 
+    def settle(self, machine):
+        """A guest has asked something of the card, and waits for our answer to that."""
+        if machine.clock.free_ns and not self.timeline.idle:
+            machine.clock.free(self.now_ns)
+
     def _resume(self, machine):
+        others = [one.clock.request for one in self.machines if one is not machine]
         try:
+            if self.timeline.idle and not any(one.owes for one in self.machines):
+                machine.clock.free(min(self.now_ns + _LEAVE_NS, *others, FOREVER))
             machine.clock.run()
         except (Disconnected, ConnectionError) as error:
             self._gone(machine, error)

@@ -19,6 +19,9 @@ SLOTS = 8
 _MESSAGES = (0xA_0000, 0x1000)   # where the guest's kernel wants its MSI-X writes
 _DEVICE_ID = 1234                # of CONFIG_UML_PCI_OVER_VIRTIO_DEVICE_ID
 _LAST_WORDS_S = 10
+# The host's seed is enough: else the kernel gathers entropy by looking at its clock ten million
+# times.
+_STEADY = ("random.trust_bootloader=on",)
 
 
 class UserModeLinux(Attachment):
@@ -71,7 +74,8 @@ class UserModeLinux(Attachment):
                 if physical not in names:
                     options["ids"] = await self.root.vf_ids(physical)
             overlay = Overlay(port, slot, **options)
-            device = VirtPci(self.folder / f"{slot}", overlay, self._map, self._noted)
+            device = VirtPci(self.folder / f"{slot}", overlay, self._map, self._noted,
+                             lambda: self.clock.calendar.settle(self))
             self.ports.append(overlay)
             self.slots.append(device)
             self._by_port[port.name] = device
@@ -98,7 +102,8 @@ class UserModeLinux(Attachment):
         devices = [f"virtio_uml.device={self.folder / str(slot)}:{_DEVICE_ID}"
                    for slot in range(len(self.slots))]
         line = [*before, str(kernel), f"mem={memory}", f"uml_dir={self.folder}",
-                f"umid=guest{self.number}", f"time-travel=ext:{calendar}", *arguments, *devices]
+                f"umid=guest{self.number}", f"time-travel=ext:{calendar}", *_STEADY, *arguments,
+                *devices]
         terminal = self.console.is_char_device()
         given = os.open(self.console if terminal else os.devnull, os.O_RDONLY)
         taken = os.open(self.console, os.O_WRONLY if terminal else

@@ -42,10 +42,12 @@ class VirtPci:
     note : callable
         Called with the numbers that describe each access, for the trace; accesses take
         ``await note(...)``, which may let time pass.
+    asked : callable
+        Called when all commands of a notification were carried out, before the guest goes on.
     """
 
-    def __init__(self, path, port, on_memory, note):
-        self.port, self.note = port, note
+    def __init__(self, path, port, on_memory, note, asked):
+        self.port, self.note, self.asked = port, note, asked
         self.socket = VhostUser(path, on_memory, self._kicked)
         self.messages, self.posted = [], 0
 
@@ -59,6 +61,7 @@ class VirtPci:
             length = await self._command(commands.view, pieces)
             self.posted = 0 if length else self.posted + 1
             commands.give(head, length)
+        self.asked()
 
     async def _command(self, view, pieces):
         """Do one access; how many octets were written to the guest's buffer."""

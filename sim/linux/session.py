@@ -43,7 +43,7 @@ class Session:
 
     def __init__(self, env, given):
         self.env, self.given = env, given
-        self.timeline = Timeline(env)
+        self.timeline = Timeline(env, lambda: self.controller.slowpath.waiting)
         self.folder = Path(given["folder"])
         self.digest = hashlib.blake2b(digest_size=16)
         self.counts, self.functions, self.machines = {}, {}, []

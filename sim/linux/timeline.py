@@ -17,10 +17,12 @@ class Timeline:
     Parameters
     ----------
     env : sim.env.Env
+    busy : callable
+        Is anything outside the card under way, as a packet at the card's processor?
     """
 
-    def __init__(self, env):
-        self.env, self.origin_ps = env, 0
+    def __init__(self, env, busy=lambda: False):
+        self.env, self.busy, self.origin_ps = env, busy, 0
         self._flag = Flag()
 
     def begin(self):
@@ -31,6 +33,12 @@ class Timeline:
     def now_ns(self):
         """Whole nanoseconds."""
         return (round(get_sim_time("ps")) - self.origin_ps) // 1000
+
+    @property
+    def idle(self):
+        """Will nothing happen that no guest asks for?"""
+        rest = self.env.rest
+        return rest is not None and rest.resting and not self.busy()
 
     def wake(self):
         """Somebody may have something to tell: :meth:`advance` looks."""

@@ -14,7 +14,7 @@ import struct
 import sys
 
 TT = struct.Struct("<IIQ")
-ACK, START, REQUEST, WAIT, GET, UPDATE, RUN = range(7)
+ACK, START, REQUEST, WAIT, GET, UPDATE, RUN, FREE_UNTIL = range(8)
 PHYSICAL, SIZE = 0x10_0000, 0x10_0000
 
 
@@ -54,11 +54,23 @@ class Slot:
         message = struct.pack("<III", request, 1 | 8, len(payload)) + payload
         self.main.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
                                        array.array("i", files))] if files else [])
+        while True:
+            ready, _, _ = select.select([self.guest.clock, self.main], [], [])
+            if self.guest.clock not in ready:
+                break
+            op, sequence, time = TT.unpack(exactly(self.guest.clock, TT.size))
+            assert op == FREE_UNTIL
+            self.guest.free = time
+            self.guest.clock.sendall(TT.pack(ACK, sequence, 0))
         _, flags, size = struct.unpack("<III", exactly(self.main, 12))
         assert flags == 5
         return exactly(self.main, size)
 
     def kick(self, ring):
+        guest = self.guest
+        if guest.told != guest.time:
+            guest.told = guest.time
+            guest.tick(UPDATE, guest.time)
         self.ask(35, struct.pack("<II", ring, 0))
 
     def offer(self, ring, pieces):
@@ -119,7 +131,7 @@ class Guest:
         self.file = os.memfd_create("memory")
         os.ftruncate(self.file, SIZE)
         self.memory = mmap.mmap(self.file, SIZE)
-        self.time, self.sequence = 0, 0
+        self.time, self.sequence, self.free, self.told = 0, 0, 0, 0
         self.clock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.clock.connect(next(a for a in arguments if a.startswith("time-travel=ext:"))[16:])
         self.tick(START, 2**64 - 1)
@@ -146,7 +158,10 @@ class Guest:
 
     def sleep(self, ns):
         """Until then, or until an interrupt: whether it was one."""
-        interrupted = False
+        if self.time + ns < self.free:
+            self.time += ns
+            return False
+        interrupted, self.free = False, 0
         self.tick(REQUEST, self.time + ns)
         self.tick(WAIT, 2**64 - 1)
         while True:
@@ -154,9 +169,12 @@ class Guest:
             assert ready, "nobody says anything"
             if self.clock in ready:
                 op, sequence, time = TT.unpack(exactly(self.clock, TT.size))
+                self.clock.sendall(TT.pack(ACK, sequence, 0))
+                if op == FREE_UNTIL:
+                    self.free = time
+                    continue
                 assert op == RUN and time >= self.time
                 self.time = time
-                self.clock.sendall(TT.pack(ACK, sequence, 0))
                 return interrupted
             for slot in self.slots:
                 if slot.calls in ready:
