@@ -78,6 +78,11 @@ class Overlay(Port):
 
     # --- preparation, at the first access that is answered ---
 
+    async def _prepare(self):
+        if not self._known and await self.port.config_read(PCI_COMMAND, 2) != 0xFFFF:
+            await self._learn()
+            self._known = True
+
     async def _learn(self):
         read = self.port.config_read
         capabilities = dict(await walk_capabilities(read))
@@ -96,7 +101,6 @@ class Overlay(Port):
             self._fix(PCI_VENDOR_ID, 0xFFFF_FFFF, self.ids[0] | self.ids[1] << 16, 4)
             for bar, (_, size) in self.port.bars.items():
                 self._bar(PCI_BASE_ADDRESS_0 + 4 * bar, size, PCI_BASE_ADDRESS_MEM_TYPE_64, None)
-        self._known = True
 
     async def _learn_sriov(self, base):
         count, vf_slots = len(self.vf_slots), self.vf_slots
@@ -137,8 +141,7 @@ class Overlay(Port):
     # --- accesses ---
 
     async def config_read(self, offset, size):
-        if not self._known and await self.port.config_read(PCI_COMMAND, 2) != 0xFFFF:
-            await self._learn()
+        await self._prepare()
         value = done = 0
         while done < size:
             at = offset + done
@@ -163,6 +166,7 @@ class Overlay(Port):
         return (raw & ~mask | value) >> shift & (1 << 8 * size) - 1
 
     async def config_write(self, offset, size, value):
+        await self._prepare()
         done = 0
         while done < size:
             at = offset + done

@@ -9,7 +9,7 @@ def place(slot, first=0x1000_0000):
         slot.configure(0x10 + 4 * bar, 4, 0xFFFF_FFFF)
         slot.configure(0x14 + 4 * bar, 4, 0xFFFF_FFFF)
         low, high = slot.config(0x10 + 4 * bar), slot.config(0x14 + 4 * bar)
-        assert low & 0xF == 4 and (low & ~0xF | high << 32) == 2**64 - 0x10000
+        assert low & 0xF == 4 and (low & ~0xF | high << 32) == 2**64 - 0x10000, (low, high)
         slot.configure(0x10 + 4 * bar, 4, first + 0x10000 * n)
         slot.configure(0x14 + 4 * bar, 4, 0)
         assert slot.config(0x10 + 4 * bar) == first + 0x10000 * n | 4
