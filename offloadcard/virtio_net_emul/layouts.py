@@ -24,8 +24,6 @@ class Geometry:
     """
 
     per_queue  = 8   # batches of one queue in flight
-    desc_tags  = 32  # descriptor reads in flight
-    next_tags  = 32  # reads of chained descriptors in flight
     used_slots = 16  # used-ring updates in flight
 
     def __init__(self, config):
@@ -49,6 +47,8 @@ class Geometry:
         self.lines       = PAGE_OCTETS // self.octets      # of a page
         self.waiting     = 128 if config.data_width > 128 else 16  # received packets of a queue
         self.gather_tags = 128 if config.data_width > 128 else 16
+        self.desc_tags   = 128 if config.data_width > 128 else 16  # first descriptors
+        self.next_tags   = 64 if config.data_width > 128 else 16   # chained descriptors
         self.flush_cycles = config.clock_mhz               # one microsecond
 
     @property
@@ -116,10 +116,12 @@ class Geometry:
 
     @property
     def used_job(self):
-        """Entries ``start`` … of a batch are to be used; with ``final`` the batch ends."""
+        """Entries ``start`` … of a batch are to be used; with ``final`` the batch ends. With
+        ``holds`` the index waits for the next entries, which belong to the same packet; ``before``
+        entries waited so for this one."""
         return data.StructLayout({
             "batch": range(self.batches), "start": range(self.batch + 1),
-            "count": range(self.batch + 1), "final": 1, "skip": 1})
+            "count": range(self.batch + 1), "final": 1, "skip": 1, "holds": 1, "before": 5})
 
     def row_of(self, function_id):
         """Row of a function."""

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Buffer
-from ..rtl.dma import DmaReadMux
+from ..rtl.dma import DmaReadMux, DmaWriteMux
 from ..rtl.ports import DmaWritePort, PacketStream
 from ..rtl.worklist import WorkList
 from .accept import Accept
@@ -14,7 +14,15 @@ from .avail import Avail
 from .chain import Chain
 from .descriptors import Descriptors
 from .scatter import Scatter
-from .side import WRITE_TAG, connect_client, connect_tables, connect_write, side_members
+from .side import (
+    SMALL_TAG,
+    USED_TAG,
+    WRITE_TAG,
+    connect_client,
+    connect_tables,
+    connect_write,
+    side_members,
+)
 from .table import Pool, Table
 from .used import Used
 from .walk_receive import WalkReceive
@@ -196,14 +204,18 @@ failures, interrupted
 
         # Outside.
         m.submodules.small = small = DmaReadMux(
-            count=3, tag_width=5, function_id_width=g.id_width, data_width=g.data_width)
+            count=3, tag_width=SMALL_TAG, function_id_width=g.id_width, data_width=g.data_width)
         connect_client(m, small.clients[0], descriptors.reads)
         connect_client(m, small.clients[1], chain.reads)
         connect_client(m, small.clients[2], used.reads)
         connect_client(m, wiring.flipped(self.reads[0]), avail.reads)
         connect_client(m, wiring.flipped(self.reads[1]), small.port)
         wiring.connect(m, scatter.writes, wiring.flipped(self.writes[0]))
-        wiring.connect(m, used.writes, wiring.flipped(self.writes[1]))
+        m.submodules.rings_out = rings_out = DmaWriteMux(
+            count=2, tag_width=USED_TAG, function_id_width=g.id_width, data_width=g.data_width)
+        wiring.connect(m, used.writes, rings_out.clients[0])
+        wiring.connect(m, avail.writes, rings_out.clients[1])
+        wiring.connect(m, rings_out.port, wiring.flipped(self.writes[1]))
         wiring.connect(m, used.interrupts, wiring.flipped(self.interrupts))
         for failures, port in zip((avail, scatter, used), self.failures):
             wiring.connect(m, failures.failures, wiring.flipped(port))
