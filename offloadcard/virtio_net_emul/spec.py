@@ -25,7 +25,7 @@ __all__ = [
     "VIRTIO_ISR_CONFIG", "COMMON_CFG_OFFSET", "ISR_CFG_OFFSET", "DEVICE_CFG_OFFSET",
     "NOTIFY_CFG_OFFSET", "NOTIFY_OFF_MULTIPLIER", "VirtqDesc", "VirtqAvailHeader",
     "VirtqUsedHeader", "VirtqUsedElem", "VirtioNetHdr", "NET_HDR_OCTETS",
-    "COMMON_CFG", "ISR_CFG",
+    "VIRTIO_NET_HDR_F_NEEDS_CSUM", "VIRTIO_NET_HDR_F_DATA_VALID", "COMMON_CFG", "ISR_CFG",
     "DEVICE_CFG", "MTU_DEFAULT", "MTU_MIN", "FRAME_OVERHEAD", "FRAME_MIN", "Command", "MANAGEMENT",
 ]
 
@@ -135,6 +135,10 @@ class VirtioNetHdr(data.Struct):
 
 
 NET_HDR_OCTETS = 12
+
+# [virtio-1.2: 5.1.6] flags of the header
+VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
+VIRTIO_NET_HDR_F_DATA_VALID = 2
 
 assert size_of(VirtqDesc) == 16
 assert size_of(VirtqUsedElem) == 8
