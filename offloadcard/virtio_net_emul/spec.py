@@ -66,6 +66,10 @@ FEATURES = sum(1 << bit for bit in (
     VIRTIO_F_EVENT_IDX))
 FEATURES_PF = FEATURES | 1 << VIRTIO_F_SR_IOV
 
+# [virtio-1.2: 5.1.6] flags of the header
+VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
+VIRTIO_NET_HDR_F_DATA_VALID = 2
+
 VIRTIO_MSI_NO_VECTOR = 0xFFFF  # [virtio-1.2: 4.1.5.1.2]
 VIRTIO_NET_S_LINK_UP = 1       # [virtio-1.2: 5.1.4]
 
