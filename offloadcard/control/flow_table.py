@@ -4,7 +4,9 @@ from ..gft.spec import (
     LAYER_SETS,
     MANAGEMENT,
     TEMPLATES,
+    Allowance,
     FlowEntry,
+    MeterKind,
     Opcode,
     Reason,
     Status,
@@ -39,10 +41,16 @@ class FlowTable:
         self._mutex    = Mutex(port)
         self._tag      = 0
 
-    async def start(self, *, seed, exception_limit=64):
-        """Key the hashes, wait until the tables are clear, and let both directions look up."""
+    async def start(self, *, seed, exception_limit=None):
+        """Key the hashes, wait until the tables are clear, and let both directions look up.
+
+        ``exception_limit``: packets that a function may have at the slow path; unless told
+        otherwise twice what one order slot takes.
+        """
         async with self._mutex:
             self.flows = await self.house.read("FLOWS")
+            if exception_limit is None:
+                exception_limit = 2 * await self.house.read("ORDER_BUDGET")
             await self._ready()
             await self.house.write("SEED", seed)
             await self._ready()
@@ -96,11 +104,17 @@ class FlowTable:
             status, found = await self._command(Opcode.SCAN, handle=handle, epoch=epoch)
         return found if status == Status.OK else None
 
-    async def events(self):
-        """Take the events that wait."""
+    async def expire_from(self, handle, *, epoch):
+        """As :meth:`idle_from`, and its row is free again, in one command."""
+        async with self._mutex:
+            status, found = await self._command(Opcode.EXPIRE, handle=handle, epoch=epoch)
+        return found if status == Status.OK else None
+
+    async def events(self, *, most=64):
+        """Take the events that wait, up to ``most``: others may come as fast as these go."""
         events = []
         async with self._mutex:
-            while (event := await self.house.read("EVENT")).valid:
+            while len(events) < most and (event := await self.house.read("EVENT")).valid:
                 events.append(event)
                 await self.house.write("EVENT_POP", 1)
         return events
@@ -129,14 +143,26 @@ class FlowTable:
         return fields
 
     async def set_meter(self, function_id, *, bits_per_second=0, packets_per_second=0,
-                        burst_octets=16_384, burst_packets=64):
-        """Limits of a function; 0 is none."""
+                        burst_octets=16_384, burst_packets=64, kind=MeterKind.OUT,
+                        wire=False):
+        """Limits of a function, of one kind; 0 is none. ``wire``: new flows from the wire."""
         octets  = self.rate_fields(bits_per_second / 8, burst_octets)
         packets = self.rate_fields(packets_per_second, burst_packets)
         async with self._mutex:
             await self.house.write("METER_OCTETS", octets)
             await self.house.write("METER_PACKETS", packets)
-            await self.house.write("METER", function_id)
+            await self.house.write("METER", {"function_id": function_id, "kind": kind,
+                                             "wire": int(wire)})
+
+    async def exceeded(self, function_id, *, wire=False):
+        """Packets that were dropped for want of each allowance, by :class:`~.spec.Allowance`."""
+        counts = {}
+        async with self._mutex:
+            for allowance in Allowance:
+                await self.house.write("EXCEEDED", {"function_id": function_id,
+                                                    "allowance": allowance, "wire": int(wire)})
+                counts[allowance] = await self.house.read("EXCEEDED_PACKETS")
+        return counts
 
     async def set_template(self, row, *, source, destination, source_mac, destination_mac,
                            udp_port=4789, ttl=64):

@@ -95,11 +95,12 @@ class ControlQueue(wiring.Component):
         self.row   = row = Signal(g.row_bits)
         self.busy  = busy = Signal()
         self.store = store = Signal()
+        self.again = again = Signal()
         m.d.comb += [
-            work.i.valid.eq(self.doorbells.valid | self.starts.valid),
-            work.i.payload.eq(g.function_of(Mux(self.doorbells.valid, self.doorbells.payload,
-                                                self.starts.payload))),
-            self.starts.ready.eq(~self.doorbells.valid),
+            work.i.valid.eq(self.doorbells.valid | again | self.starts.valid),
+            work.i.payload.eq(Mux(self.doorbells.valid, g.function_of(self.doorbells.payload),
+                                  Mux(again, row, g.function_of(self.starts.payload)))),
+            self.starts.ready.eq(~self.doorbells.valid & ~again),
             self.queue.eq(Cat(Const(0, g.pair_bits), row)),
             rows.addresses[0].eq(row), rows.addresses[1].eq(self.receiver),
             self.last_pair.eq(rows.rows[1].pair),
@@ -178,7 +179,7 @@ class ControlQueue(wiring.Component):
     def _walk(self, m, work, row, pair, after):
         known, answer = self.known, self.answer
         setup, chosen = known.setup, known.chosen
-        have, quiets, owed = Signal(16), Signal(), Signal()
+        have, quiets, owed, served = Signal(16), Signal(), Signal(), Signal()
         head, index, hops  = Signal(16), Signal(16), Signal(16)
         table, limit, inner = Signal(64), Signal(17), Signal()
         desc    = Signal(VirtqDesc)
@@ -187,6 +188,7 @@ class ControlQueue(wiring.Component):
         command = Signal(8 * COMMAND_OCTETS)
         ack, acks = Signal(64), Signal()
         size    = Signal(range(COMMAND_OCTETS + 1))
+        empty, huge, broken = (Signal(name=name) for name in ("empty", "huge", "broken"))
         header  = Signal(VirtqAvailHeader)
         place   = Signal(16)
         judge   = self.judge
@@ -199,7 +201,6 @@ class ControlQueue(wiring.Component):
             judge.octets.eq(command), judge.length.eq(total), judge.chosen.eq(chosen),
             judge.profile.eq(self.profile), judge.function_id.eq(self.row),
             header.eq(answer), place.eq(known.next & known.mask),
-            size.eq(Mux(desc.len < COMMAND_OCTETS - held, desc.len, COMMAND_OCTETS - held)),
         ]
         next_, write, indirect = (Signal(name=name) for name in ("next", "write", "indirect"))
         m.d.comb += [next_.eq((desc.flags & VIRTQ_DESC_F_NEXT) != 0),
@@ -214,7 +215,8 @@ class ControlQueue(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += work.ready.eq(1)
-                m.d.sync += [self.row.eq(work.payload), self.busy.eq(work.valid), owed.eq(0)]
+                m.d.sync += [self.row.eq(work.payload), self.busy.eq(work.valid), owed.eq(0),
+                             served.eq(0)]
                 with m.If(work.valid):
                     m.next = "LOAD"
             with m.State("LOAD"):
@@ -240,6 +242,8 @@ class ControlQueue(wiring.Component):
             with m.State("JUDGE"):
                 m.d.sync += owed.eq(0)
                 m.next = "ENTRY"
+                with m.If(served):
+                    m.next = "AGAIN"
                 with m.If(have == 0):
                     m.next = "DONE"
                 with m.If(have > setup.size):
@@ -262,27 +266,34 @@ class ControlQueue(wiring.Component):
 
             def described():
                 m.d.sync += desc.eq(answer)
-                m.next = "PIECE"
+                m.next = "LOOK"
             self._read(m, "DESC", table + (index << 4), 16, described)
+            with m.State("LOOK"):
+                m.d.sync += [
+                    size.eq(Mux(desc.len < COMMAND_OCTETS - held, desc.len,
+                                COMMAND_OCTETS - held)),
+                    empty.eq(desc.len == 0), huge.eq(desc.len[16:] != 0),
+                    # [virtio-1.2: 2.7.5.3] a table of descriptors, once, and at the end.
+                    broken.eq(~chosen.indirect | inner | next_ | (desc.len == 0)
+                              | (desc.len[:4] != 0) | (desc.len[20:] != 0))]
+                m.next = "PIECE"
             with m.State("PIECE"):
                 m.next = "NEXT"
                 with m.If(indirect):
-                    # [virtio-1.2: 2.7.5.3] a table of descriptors, once, and at the end.
                     m.d.sync += [table.eq(desc.addr), limit.eq(desc.len >> 4), index.eq(0),
                                  inner.eq(1)]
                     m.next = "CHAIN"
-                    with m.If(~chosen.indirect | inner | next_ | (desc.len == 0)
-                              | (desc.len[:4] != 0) | (desc.len[20:] != 0)):
+                    with m.If(broken):
                         m.next = "FAIL"
                 with m.Elif(write):
-                    with m.If(~acks & (desc.len != 0)):
+                    with m.If(~acks & ~empty):
                         m.d.sync += [ack.eq(desc.addr), acks.eq(1)]
                 with m.Else():
-                    m.d.sync += total.eq(Mux((desc.len >> 16).any() | total[16],
+                    m.d.sync += total.eq(Mux(huge | total[16],
                                              0x1FFFF, total + desc.len[:16]))
                     with m.If(acks):
                         m.next = "FAIL"
-                    with m.Elif((held != COMMAND_OCTETS) & (desc.len != 0)):
+                    with m.Elif((held != COMMAND_OCTETS) & ~empty):
                         m.next = "FETCH"
 
             def fetched():
@@ -306,7 +317,7 @@ class ControlQueue(wiring.Component):
 
             def used():
                 m.d.comb += self.store.eq(1)
-                m.d.sync += owed.eq(~chosen.event_idx)
+                m.d.sync += [owed.eq(~chosen.event_idx), served.eq(1)]
                 m.next = "LOAD"
                 with m.If(chosen.event_idx):
                     m.next = "WANTS"
@@ -329,6 +340,11 @@ class ControlQueue(wiring.Component):
             with m.State("TOLD"):
                 with m.If(self.interrupted):
                     m.next = "LOAD"
+            with m.State("AGAIN"):
+                # One command a turn: who always has another does not hold up the others.
+                m.d.comb += self.again.eq(1)
+                with m.If(~self.doorbells.valid):
+                    m.next = "DONE"
             with m.State("FAIL"):
                 m.d.comb += self.failures.valid.eq(1)
                 with m.If(self.failures.ready):

@@ -39,7 +39,7 @@ class Geometry:
         self.size_max    = config.virtio_queue_size
         self.batch       = 16 if config.data_width > 128 else 8
         self.batch_bits  = ceil_log2(self.batch)
-        self.batches     = max(8, 2 * _power_of_two(self.functions * self.pairs))
+        self.batches     = max(8, 2 * _power_of_two(self.functions * min(self.pairs, 4)))
         self.frame_pages = -(-config.max_frame_octets // PAGE_OCTETS)
         self.pages       = max(32, _power_of_two(self.batch * self.frame_pages))
         self.page_bits   = ceil_log2(self.pages)

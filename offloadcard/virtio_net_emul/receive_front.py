@@ -29,7 +29,7 @@ class ReceiveFront(wiring.Component):
     Timing
     ------
     A beat per cycle, never stalled. A frame's first beat leaves after 64 octets of it, or all,
-    came, and 6 cycles and the latency of :class:`OctetSum` more.
+    came, and 8 cycles and the latency of :class:`OctetSum` more.
 
     Parameters
     ----------

@@ -15,9 +15,12 @@ from .catalog import CATALOG
 from .gft import gft
 from .net import latency_net, net_bidir, net_rx, net_tx
 from .nvme import latency_nvme, nvme
+from .sustained import net_sustained, nvme_sustained, zero_loss
 
 KINDS = {"net_tx": net_tx, "net_rx": net_rx, "net_bidir": net_bidir, "gft": gft, "nvme": nvme,
-         "latency_net": latency_net, "latency_nvme": latency_nvme}
+         "latency_net": latency_net, "latency_nvme": latency_nvme,
+         "net_sustained": net_sustained, "nvme_sustained": nvme_sustained,
+         "zero_loss": zero_loss}
 LOGGED = (Event.FRAME_OUT, Event.FRAME_IN, Event.TLP_UP, Event.DOORBELL)
 
 

@@ -337,21 +337,6 @@ def test_generations_never_look_fresh_again_by_wrapping():
     story(told)
 
 
-def test_idle_flows_and_ended_connections_are_aged():
-    async def told(card, controller):
-        for sport in (1, 2, 3):
-            card.switch.from_guest(2, frame(2, 3, UDP(sport=sport, dport=9)))
-        await card.settle(controller.slowpath)
-        card.seen = {0: 5}
-        assert await controller.slowpath.age(epoch=5) == 2
-        record, = controller.slowpath.book.by_handle.values()
-        card.switch.events.append({"kind": spec.EventKind.TCP_FLAGS, "handle": record.handle,
-                                   "tcp_flags": spec.TcpFlag.FIN})
-        await controller.slowpath.serve_events()
-        assert await controller.slowpath.age(epoch=0) == 1 and not controller.slowpath.book
-    story(told)
-
-
 def test_ttl_ends_in_the_slow_path():
     async def told(card, controller):
         card.switch.from_guest(2, frame(2, "203.0.113.5", ICMP(), ttl=1))
@@ -364,5 +349,7 @@ def test_ttl_ends_in_the_slow_path():
 def test_bad_parameters():
     with pytest.raises(ValueError, match="`cores` must be at least 1, not 0"):
         Scheduler(cores=0, service_ns=1)
+    with pytest.raises(ValueError, match="`idle_epochs` must be at least 1, not 0"):
+        story(None, idle_epochs=0)
     with pytest.raises(ValueError, match="`quota` must be 1 to 8, not 9"):
         FlowBook(rows=8, quota=9)
