@@ -4,7 +4,7 @@ import asyncio
 from ipaddress import IPv4Address as A4
 
 import pytest
-from scapy.all import ARP, ICMP, IP, TCP, UDP, Ether, ICMPv6ND_NA, ICMPv6ND_NS, IPv6, Raw
+from scapy.all import ARP, IP, TCP, UDP, Ether, ICMPv6ND_NA, ICMPv6ND_NS, IPv6, Raw
 from scapy.layers.inet6 import ICMPv6NDOptDstLLAddr
 
 from offloadcard.control.controller import NetworkFunction
@@ -335,15 +335,6 @@ def test_generations_never_look_fresh_again_by_wrapping():
         new, hard = card.switch.generations[2, 0]
         assert (new - hard) & 0xFFFF == 0x3FFF
     story(told)
-
-
-def test_ttl_ends_in_the_slow_path():
-    async def told(card, controller):
-        card.switch.from_guest(2, frame(2, "203.0.113.5", ICMP(), ttl=1))
-        await card.settle(controller.slowpath)
-        assert card.switch.to_wire == []
-        assert controller.slowpath.counters.dropped == {"TTL": 1}
-    story(told, options={2: {"nats": (Nat(A4("198.51.100.7"), A4("10.1.0.2")),)}})
 
 
 def test_bad_parameters():
