@@ -35,10 +35,12 @@ class VirtualBar:
         Its lowest four bits.
     real : int or None
         What the card's register holds while the BAR is placed; None if it has none.
+    other : int
+        Offset of the BAR's other double word.
     """
 
-    def __init__(self, size, shift, flags, real):
-        self.mask = ~(size - 1) >> shift & 0xFFFF_FFFF
+    def __init__(self, size, shift, flags, real, other):
+        self.other, self.mask = other, ~(size - 1) >> shift & 0xFFFF_FFFF
         self.flags, self.real, self.value = flags if shift == 0 else 0, real, 0
 
     def read(self, raw):
@@ -48,9 +50,8 @@ class VirtualBar:
         return self.value | self.flags
 
     def write(self, value):
-        """Keep what the guest writes; what the card gets."""
+        """Keep what the guest writes."""
         self.value = value & self.mask
-        return self.real
 
 
 class Overlay(Port):
@@ -127,7 +128,8 @@ class Overlay(Port):
     def _bar(self, offset, size, flags, address):
         for shift in (0, 32):
             real = None if address is None else address >> shift & 0xFFFF_FFFF
-            self.bars[offset + shift // 8] = VirtualBar(size, shift, flags, real)
+            other = offset + (4 if shift == 0 else 0)
+            self.bars[offset + shift // 8] = VirtualBar(size, shift, flags, real, other)
 
     def _fix(self, offset, mask, value, size):
         """These bits read as ``value``; ``size`` octets from ``offset``."""
@@ -177,9 +179,11 @@ class Overlay(Port):
     async def _write(self, offset, size, value):
         bar = self.bars.get(offset)
         if bar is not None and size == 4:
-            real = bar.write(value)
-            if real is not None:
-                await self.port.config_write(offset, 4, real)
+            bar.write(value)
+            # Both halves: a guest that puts back what a reset took writes only what differs.
+            for half in (offset, bar.other):
+                if bar.real is not None:
+                    await self.port.config_write(half, 4, self.bars[half].real)
             return
         if self.alone and offset == PCI_COMMAND:
             self.memory_enable = value & PCI_COMMAND_MEMORY

@@ -78,7 +78,10 @@ def physical_functions(guest):
     guest.sleep(100_000_000)
     assert drive.config(0x10) == 4 and drive.config(0x04, 2) & 6 == 0
     assert drive.read(0, 0x1C) == 0xFFFF_FFFF
-    place(drive)
+    for offset, value in ((0x10, 0x1000_0004), (0x14, 0), (0x18, 0x1001_0004), (0x1C, 0)):
+        if drive.config(offset) != value:  # as Linux restores a function
+            drive.configure(offset, 4, value)
+    drive.configure(0x04, 2, 0x406)
     assert identify(guest, drive, vector=2) == serial
     guest.log["serial"] = serial
     began = guest.time
