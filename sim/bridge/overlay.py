@@ -43,11 +43,9 @@ class VirtualBar:
         self.other, self.mask = other, ~(size - 1) >> shift & 0xFFFF_FFFF
         self.flags, self.real, self.value = flags if shift == 0 else 0, real, 0
 
-    def read(self, raw):
-        """What the guest reads where the card has ``raw``: a reset shows."""
-        if self.real is not None and (raw ^ self.real) & ~0xF:
-            self.value = 0
-        return self.value | self.flags
+    def placed(self, raw):
+        """Does the card hold ``raw`` because the BAR is where it was put?"""
+        return self.real is None or not (raw ^ self.real) & ~0xF
 
     def write(self, value):
         """Keep what the guest writes."""
@@ -161,7 +159,11 @@ class Overlay(Port):
         if raw == PCI_ERROR_RESPONSE and not (self.alone and word in (0, *self.bars)):
             return (1 << 8 * size) - 1
         if word in self.bars:
-            raw = self.bars[word].read(raw)
+            bar = self.bars[word]
+            half = self.bars[bar.other]
+            if not (bar.placed(raw) and half.placed(await self.port.config_read(bar.other, 4))):
+                bar.value = half.value = 0  # a reset shows
+            raw = bar.value | bar.flags
         if self.alone and word == PCI_COMMAND:
             raw |= self.memory_enable
         mask, value = self.fixed.get(word, (0, 0))
