@@ -101,8 +101,9 @@ class Geometry:
         may lie in several buffers: this one holds its octets from ``start`` on, ``more`` follow."""
         return data.StructLayout({
             "slot": self.slot, "desc": VirtqDesc, "bad": 1, "packet": self.packet,
-            "start": 14, "more": 1, "buffers": 5,
-            "marker": 1, "upto": range(self.batch + 1), "final": 1, "skip": 1})
+            "start": 14, "more": 1, "buffers": 4,
+            "marker": 1, "upto": range(self.batch + 1), "final": 1, "skip": 1, "holds": 1,
+            "before": 4})
 
     @property
     def segment(self):
@@ -110,7 +111,8 @@ class Geometry:
         return data.StructLayout({
             "slot": self.slot, "function_id": self.id_width, "address": 64,
             "length": 14, "offset": 14, "last": 1, "error": 1, "short": 1, "packet": self.packet,
-            "start": 14, "more": 1, "buffers": 5, "csum": 1,
+            "start": 14, "more": 1, "buffers": 4, "csum": 1, "holds": 1,
+            "before": 4,
             "frame_pages": range(self.frame_pages + 1), "count": range(self.batch + 1),
             "marker": 1, "upto": range(self.batch + 1), "final": 1, "skip": 1})
 
@@ -121,7 +123,7 @@ class Geometry:
         entries waited so for this one."""
         return data.StructLayout({
             "batch": range(self.batches), "start": range(self.batch + 1),
-            "count": range(self.batch + 1), "final": 1, "skip": 1, "holds": 1, "before": 5})
+            "count": range(self.batch + 1), "final": 1, "skip": 1, "holds": 1, "before": 4})
 
     def row_of(self, function_id):
         """Row of a function."""

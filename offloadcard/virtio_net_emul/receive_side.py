@@ -104,7 +104,7 @@ failures, interrupted
         m.submodules.pages       = pages       = Pool(count=g.pages)
 
         slots = g.batches << g.batch_bits
-        m.submodules.batches  = batches  = Table(g.batch_row, depth=g.batches, readers=4)
+        m.submodules.batches  = batches  = Table(g.batch_row, depth=g.batches, readers=5)
         m.submodules.rings    = rings    = Table(16 * g.batch, depth=g.batches, readers=2,
                                                  granularity=avail.granule)
         m.submodules.lengths  = lengths  = Table(14 * g.batch, depth=g.batches, granularity=14)
@@ -144,6 +144,7 @@ failures, interrupted
             (batches, 1, walk.batch, walk.batch_row),
             (batches, 2, chain.batch, chain.batch_row),
             (batches, 3, used.batch, used.batch_row),
+            (batches, 4, account.batch, account.batch_row),
             (rings, 0, descriptors.batch, descriptors.ring_row),
             (rings, 1, used.batch, used.ring_row),
             (lengths, 0, used.batch, used.lengths_row),
@@ -166,6 +167,8 @@ failures, interrupted
         wiring.connect(m, chain.segments, scatter.segments)
         wiring.connect(m, scatter.ends, account.ends)
         wiring.connect(m, account.jobs, used.jobs)
+        wiring.connect(m, account.final, walk.ended)
+        m.d.comb += [account.queue.eq(walk.queue), walk.finals.eq(account.finals)]
         wiring.connect(m, used.ended, avail.completions)
         wiring.connect(m, used.returned, avail.returned)
         wiring.connect(m, pages.o, accept.pages)

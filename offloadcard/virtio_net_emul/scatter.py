@@ -56,7 +56,7 @@ class Scatter(wiring.Component):
         self.geometry = g = geometry
         self.end = data.StructLayout({
             "slot": g.slot, "length": 14, "error": 1, "marker": 1, "upto": range(g.batch + 1),
-            "final": 1, "skip": 1})
+            "final": 1, "skip": 1, "holds": 1, "before": 4})
         super().__init__({
             "segments": In(stream.Signature(g.segment)),
             "page":     Out(g.page_bits),
@@ -126,7 +126,7 @@ class Scatter(wiring.Component):
             "flush": 1, "bare": 1, "hops": 5, "follows": 1})
         self.stage = data.StructLayout({
             "valid": 1, "first": 1, "second": 1, "last": 1, "flush": 1, "inside": 1, "above": 2,
-            "shift": octet_bits, "checked": 1, "buffers": 5})
+            "shift": octet_bits, "checked": 1, "buffers": 4})
         # What the beats say is constant over a segment, and lines follow each other in order.
         self.facts = data.StructLayout({
             "function_id": g.id_width, "address": 64, "length": 14, "end": self.end, "ends": 1})
@@ -260,6 +260,7 @@ class Scatter(wiring.Component):
                               segment.offset + segment.length - segment.start)),
             end.error.eq(segment.error), end.marker.eq(segment.marker),
             end.upto.eq(segment.upto), end.final.eq(segment.final), end.skip.eq(segment.skip),
+            end.holds.eq(segment.holds), end.before.eq(segment.before),
         ]
         return stop
 

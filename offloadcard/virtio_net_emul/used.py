@@ -108,13 +108,18 @@ class Used(wiring.Component):
         place  = Signal(16)
         address = Signal(64)
         flags   = Signal(64)   # address of what tells whether to interrupt
+        shown   = Signal(16)   # the index before this job, and after it
+        shows   = Signal(16)
         m.d.comb += [
+            shown.eq(place - job.before),
+            # [virtio-1.2: 5.1.6.4] all buffers of one packet become visible at once.
+            shows.eq(Mux(job.holds, shown, place + job.count)),
             updates.address.eq(number),
             updates.row.queue.eq(row.queue), updates.row.batch.eq(job.batch),
             updates.row.generation.eq(row.generation), updates.row.final.eq(job.final),
             updates.row.vector.eq(row.vector), updates.row.flags.eq(flags),
             updates.row.event_idx.eq(row.features.event_idx),
-            updates.row.before.eq(place - job.before), updates.row.after.eq(place + job.count),
+            updates.row.before.eq(shown), updates.row.after.eq(shows),
             skipped.payload.eq(updates.row),
         ]
         beat = self.writes.beats
@@ -168,7 +173,7 @@ class Used(wiring.Component):
                     m.d.sync += [first.eq(0), left.eq(left - per_beat),
                                  ids.eq(ids >> 16 * per_beat), sizes.eq(sizes >> 14 * per_beat)]
                     with m.If(last):
-                        m.d.sync += [address.eq(row.device + 2), place.eq(place + job.count)]
+                        m.d.sync += [address.eq(row.device + 2), place.eq(shows)]
                         m.next = "INDEX"
             with m.State("INDEX"):
                 # [virtio-1.2: 2.7.8.2] the index after the elements: one port is one order.
@@ -240,7 +245,8 @@ class Used(wiring.Component):
                      fresh.eq(found.after - found.before)]
         # [virtio-1.2: 2.7.7.2] with EVENT_IDX the flags count for nothing.
         m.d.sync += wanted.eq(Mux(found.event_idx, passed < fresh,
-                                  (looked.o.p.word & VIRTQ_AVAIL_F_NO_INTERRUPT) == 0))
+                                  (looked.o.p.word & VIRTQ_AVAIL_F_NO_INTERRUPT) == 0)
+                              & (fresh != 0))
         m.d.comb += [
             updates.addresses[1].eq(looked.o.p.slot),
             raises.eq(wanted & ~looked.o.p.error),

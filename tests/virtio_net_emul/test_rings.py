@@ -136,3 +136,41 @@ def test_event_index():
     """[virtio-1.2: 2.7.7, 2.7.10] no entry is forgotten and no interrupt is lost or in vain."""
     host = Host(Device(TINY), shuffle=True)
     host.simulate(*(story(host) for story in (events_out, events_in)))
+
+
+def test_used_elements_keep_their_order():
+    """[virtio-1.2: 2.7.8] a chain whose rest comes late does not let the next batch overtake."""
+    host   = Host(Device(TINY))
+    queue  = Queue(host, 2, 0, size=8)
+    frames = [frame_of(60, number) for number in range(7)]
+
+    async def story(ctx):
+        await host.start(ctx, 2, [queue])
+        for lengths in ([1526], [40, 1500]):
+            queue.post(lengths)
+        queue.publish()
+        await queue.notify(ctx)
+        for _ in range(200):
+            await ctx.tick()
+        for _ in frames[2:]:
+            queue.post([1526])
+        queue.publish()
+        await queue.notify(ctx)
+        for _ in range(200):
+            await ctx.tick()
+        host.latency = 900
+        for frame in frames:
+            await host.receive(ctx, 2, frame)
+        seen = 0
+        while seen < len(frames):
+            await ctx.tick()
+            seen = queue.used_idx()
+            for number in range(seen):
+                at = queue.used + 4 + 8 * number
+                id_, length = (int.from_bytes(host.memory[a:a + 4], "little")
+                               for a in (at, at + 4))
+                assert length == 72 and id_ in queue.chains, "an element that nobody wrote"
+        for frame, (_, length, octets) in zip(frames, queue.take()):
+            assert octets[12:length] == frame
+
+    host.simulate(story)
