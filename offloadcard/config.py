@@ -23,7 +23,7 @@ class CardConfig:
     pcie_tags: int = 256             # DMA reads in flight; each owns READ_MAX octets of buffer
     completion_timeout_us: int = 50_000
     virtio_queue_size: int = 1024
-    virtio_queue_pairs: int = 1      # contexts are sized by it
+    virtio_queue_pairs: int = 8      # contexts are sized by it
     nvme_io_queues: int = 16         # I/O submission queues a function
     nvme_queue_size: int = 1024
     nvme_mdts_octets: int = 128 * 1024
@@ -33,7 +33,7 @@ class CardConfig:
     gft_order_budget: int = 64       # of one order slot: a segment of 64 KiB in frames, and more
     max_frame_octets: int = 9216
     port_gbps: int = 100
-    dma_tag_width: int = 12          # of each house's DMA ports
+    dma_tag_width: int = 16          # of each house's DMA ports
 
     def __post_init__(self):
         def check(name, ok, must):
@@ -91,11 +91,13 @@ class CardConfig:
 
 MODEL = CardConfig()
 SMALL = replace(MODEL, name="small", data_width=128, virtio_net_vfs=7, nvme_vfs=7,
-                function_id_width=4, pcie_tags=64, virtio_queue_size=256, nvme_io_queues=4,
-                nvme_queue_size=256, gft_flows=1024, gft_packet_buffer_octets=32 * 1024,
-                gft_exception_octets=32 * 1024, gft_order_budget=32)
+                function_id_width=4, pcie_tags=64, virtio_queue_size=256, virtio_queue_pairs=2,
+                nvme_io_queues=4, nvme_queue_size=256, gft_flows=1024,
+                gft_packet_buffer_octets=32 * 1024, gft_exception_octets=32 * 1024,
+                gft_order_budget=32)
 ECP5 = replace(SMALL, name="ecp5", data_width=64, clock_mhz=100, virtio_net_vfs=1, nvme_vfs=1,
-               function_id_width=2, pcie_tags=16, virtio_queue_size=64, nvme_io_queues=1,
+               function_id_width=2, pcie_tags=16, virtio_queue_size=64, virtio_queue_pairs=1,
+               nvme_io_queues=1,
                nvme_queue_size=64, gft_flows=256, gft_packet_buffer_octets=16 * 1024,
                gft_exception_octets=8 * 1024, max_frame_octets=2048, port_gbps=1)
 TINY = replace(SMALL, name="tiny", data_width=64, virtio_net_vfs=2, nvme_vfs=2,
