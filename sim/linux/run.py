@@ -30,6 +30,7 @@ class GuestSpec:
     append:      list = field(default_factory=list)  # arguments of the kernel
     console:     Path | None = None                  # a file, or a terminal
     environment: dict = field(default_factory=dict)
+    hostile:     bool = False  # what its functions reach for is no violation where it is refused
 
 
 def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1, drives=None,

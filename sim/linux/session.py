@@ -148,6 +148,8 @@ class Session:
                                     self.folder / f"g{number}", self.access)
             self.machines.append(machine)
             await machine.attach()
+            for name in guest["functions"]:
+                self.env.world.tolerate(self.root.ports[name].rid, guest["hostile"])
         arrived = self.env.on_interrupt
 
         def interrupted(requester, message):
