@@ -28,7 +28,7 @@ class Ranges(wiring.Component):
 
     Timing
     ------
-    A segment of up to a page takes 5 cycles, a range 10 and its read.
+    A segment of up to a page takes 5 cycles, a range 12 and its read.
 
     Parameters
     ----------
@@ -200,7 +200,8 @@ class Ranges(wiring.Component):
                 ]
                 m.next = "JUDGE"
             with m.State("JUDGE"):
-                m.next = "AGAIN"
+                m.d.sync += over.eq(state.left <= 4096)
+                m.next = "OFFER"
                 with m.If(outside):
                     fail(Status.LBA_OUT_OF_RANGE)
                 with m.Elif(skip):
