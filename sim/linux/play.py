@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def play(script, config, kernel, *, out=None, terminal=None, follow=None, shell=
     out = Path(out or BUILD / "runs" / script.name).resolve()
     for path in (ROOT, out):
         if " " in str(path):
-            raise KernelError(f"a path must be without spaces for the kernel's command line: {path}")
+            raise KernelError(f"a path must be without spaces, for a kernel's sake, not {path}")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     if not shell:
@@ -133,14 +134,20 @@ def _watch(out, count, follow, stop):
             return
 
 
-def record(script, config, outcome, *, seed, commit, path=None):
+def _commit():
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def record(script, config, outcome, *, seed, path=None):
     """Keep what a run measured: its entry in ``build/linux/results.json`` is made anew."""
     path = Path(path or BUILD / "results.json")
     results = json.loads(path.read_text()) if path.exists() else {}
     report = outcome.report
     results[script.name] = {
         "shows": script.shows, "code": outcome.code, "preset": config.name, "seed": seed,
-        "commit": commit, "at": time.strftime("%Y-%m-%d"),
+        "commit": _commit(), "at": time.strftime("%Y-%m-%d"),
         "guests": len(script.functions), "virtual_s": report["virtual_ns"] / 1e9,
         "clocks": report["clocks"], "wall_s": report["wall_s"], "trace": report["trace"],
         "counts": report["counts"],
