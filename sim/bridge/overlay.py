@@ -35,22 +35,21 @@ class VirtualBar:
         Its lowest four bits.
     real : int or None
         What the card's register holds while the BAR is placed; None if it has none.
+    other : int
+        Offset of the BAR's other double word.
     """
 
-    def __init__(self, size, shift, flags, real):
-        self.mask = ~(size - 1) >> shift & 0xFFFF_FFFF
+    def __init__(self, size, shift, flags, real, other):
+        self.other, self.mask = other, ~(size - 1) >> shift & 0xFFFF_FFFF
         self.flags, self.real, self.value = flags if shift == 0 else 0, real, 0
 
-    def read(self, raw):
-        """What the guest reads where the card has ``raw``: a reset shows."""
-        if self.real is not None and (raw ^ self.real) & ~0xF:
-            self.value = 0
-        return self.value | self.flags
+    def placed(self, raw):
+        """Does the card hold ``raw`` because the BAR is where it was put?"""
+        return self.real is None or not (raw ^ self.real) & ~0xF
 
     def write(self, value):
-        """Keep what the guest writes; what the card gets."""
+        """Keep what the guest writes."""
         self.value = value & self.mask
-        return self.real
 
 
 class Overlay(Port):
@@ -78,6 +77,11 @@ class Overlay(Port):
 
     # --- preparation, at the first access that is answered ---
 
+    async def _prepare(self):
+        if not self._known and await self.port.config_read(PCI_COMMAND, 2) != 0xFFFF:
+            await self._learn()
+            self._known = True
+
     async def _learn(self):
         read = self.port.config_read
         capabilities = dict(await walk_capabilities(read))
@@ -96,7 +100,6 @@ class Overlay(Port):
             self._fix(PCI_VENDOR_ID, 0xFFFF_FFFF, self.ids[0] | self.ids[1] << 16, 4)
             for bar, (_, size) in self.port.bars.items():
                 self._bar(PCI_BASE_ADDRESS_0 + 4 * bar, size, PCI_BASE_ADDRESS_MEM_TYPE_64, None)
-        self._known = True
 
     async def _learn_sriov(self, base):
         count, vf_slots = len(self.vf_slots), self.vf_slots
@@ -123,7 +126,8 @@ class Overlay(Port):
     def _bar(self, offset, size, flags, address):
         for shift in (0, 32):
             real = None if address is None else address >> shift & 0xFFFF_FFFF
-            self.bars[offset + shift // 8] = VirtualBar(size, shift, flags, real)
+            other = offset + (4 if shift == 0 else 0)
+            self.bars[offset + shift // 8] = VirtualBar(size, shift, flags, real, other)
 
     def _fix(self, offset, mask, value, size):
         """These bits read as ``value``; ``size`` octets from ``offset``."""
@@ -137,8 +141,7 @@ class Overlay(Port):
     # --- accesses ---
 
     async def config_read(self, offset, size):
-        if not self._known and await self.port.config_read(PCI_COMMAND, 2) != 0xFFFF:
-            await self._learn()
+        await self._prepare()
         value = done = 0
         while done < size:
             at = offset + done
@@ -156,13 +159,18 @@ class Overlay(Port):
         if raw == PCI_ERROR_RESPONSE and not (self.alone and word in (0, *self.bars)):
             return (1 << 8 * size) - 1
         if word in self.bars:
-            raw = self.bars[word].read(raw)
+            bar = self.bars[word]
+            half = self.bars[bar.other]
+            if not (bar.placed(raw) and half.placed(await self.port.config_read(bar.other, 4))):
+                bar.value = half.value = 0  # a reset shows
+            raw = bar.value | bar.flags
         if self.alone and word == PCI_COMMAND:
             raw |= self.memory_enable
         mask, value = self.fixed.get(word, (0, 0))
         return (raw & ~mask | value) >> shift & (1 << 8 * size) - 1
 
     async def config_write(self, offset, size, value):
+        await self._prepare()
         done = 0
         while done < size:
             at = offset + done
@@ -173,9 +181,11 @@ class Overlay(Port):
     async def _write(self, offset, size, value):
         bar = self.bars.get(offset)
         if bar is not None and size == 4:
-            real = bar.write(value)
-            if real is not None:
-                await self.port.config_write(offset, 4, real)
+            bar.write(value)
+            # Both halves: a guest that puts back what a reset took writes only what differs.
+            for half in (offset, bar.other):
+                if bar.real is not None:
+                    await self.port.config_write(half, 4, self.bars[half].real)
             return
         if self.alone and offset == PCI_COMMAND:
             self.memory_enable = value & PCI_COMMAND_MEMORY

@@ -181,6 +181,8 @@ class Session:
     def result(self):
         """The report."""
         world = self.env.world
+        if self.env.rest is not None:
+            self.env.rest.catch_up()
         self.digest.update(world.trace.to_bytes(8, "little"))
         return {
             "virtual_ns": self.timeline.now_ns, "clocks": world.cycle,

@@ -64,7 +64,7 @@ def test_the_same_again(kernel):
     story = ("lonely_virtual_function", ("nvme0",))
     first, _ = play(kernel, story)
     again, _ = play(kernel, story)
-    later, _ = play(kernel, story, mmio_ns=400)
+    later, _ = play(kernel, story, mmio_ns=2_000)
     assert first["trace"] == again["trace"] != later["trace"]
     assert first["virtual_ns"] == again["virtual_ns"] < later["virtual_ns"]
 
