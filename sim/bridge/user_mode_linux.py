@@ -99,10 +99,10 @@ class UserModeLinux(Attachment):
             Words of the command line before the kernel.
         """
         self.console = Path(console or self.folder / "console")
-        devices = [f"virtio_uml.device={self.folder / str(slot)}:{_DEVICE_ID}"
-                   for slot in range(len(self.slots))]
-        line = [*before, str(kernel), f"mem={memory}", f"uml_dir={self.folder}",
-                f"umid=guest{self.number}", f"time-travel=ext:{calendar}", *_STEADY, *arguments,
+        # Names are relative: the guest must not see what is different in the next run.
+        devices = [f"virtio_uml.device={slot}:{_DEVICE_ID}" for slot in range(len(self.slots))]
+        line = [*before, str(kernel), f"mem={memory}", "uml_dir=.", f"umid=guest{self.number}",
+                f"time-travel=ext:{os.path.relpath(calendar, self.folder)}", *_STEADY, *arguments,
                 *devices]
         terminal = self.console.is_char_device()
         given = os.open(self.console if terminal else os.devnull, os.O_RDONLY)
@@ -110,7 +110,7 @@ class UserModeLinux(Attachment):
                         os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self.process = subprocess.Popen(
             [str(word) for word in line], stdin=given, stdout=taken, stderr=taken,
-            cwd="/", env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/",
+            cwd=self.folder, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/",
                           "TMPDIR": "/dev/shm", **(environment or {})},
             start_new_session=not terminal)
         self._leads = not terminal

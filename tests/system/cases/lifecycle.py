@@ -77,60 +77,54 @@ def _load_net(driver, source):
     return count
 
 
+async def _storm(rig, driver, load):
+    """``load(source)`` puts work in flight, the function ends: ``rounds`` times, each looked at."""
+    test = card()
+    source, action = random.Random(test.seed), ACTIONS[test.action]
+    rig.env.world.set(host_latency_ps=100_000)
+    memory = driver.memory
+    for round_ in range(test.rounds):
+        if round_:
+            await driver.restart()
+        await load(source)
+        await rig.bus.sleep(source.choice([1, 50, 300, 700, 1500, 4000]))
+        await action(rig, driver)
+        spans = [(region.address, region.size) for region in memory.regions.values()]
+        driver.forget()
+        assert not memory.regions, f"round {round_} must give all memory back"
+        await rig.bus.sleep(source.choice([1, 400, 1200]))
+        for address, size in spans:
+            assert memory.untouched(address, size), f"round {round_}: {address:#x} changed"
+        found = rig.env.world.violations()
+        assert not found, f"seed {test.seed}, round {round_}: {found[:3]}"
+
+
 @cocotb.test()
 async def net_storm(dut):
     """One network tenant ends by ``action`` ``rounds`` times under load."""
-    test = card()
-    source, action = random.Random(test.seed), ACTIONS[test.action]
     async with Rig(dut, config()) as rig:
         await rig.start(net_vfs=1, nvme_vfs=0)
-        rig.env.world.set(host_latency_ps=100_000)
         driver = await rig.tenant_net(0, queue_size=8, split="random", interrupts=False,
                                       receive_buffers=4)
         driver.quit = driver.device.reset
-        memory = driver.memory
-        for round_ in range(test.rounds):
-            if round_:
-                await driver.restart()
+
+        async def load(source):
             _load_net(driver, source)
             await driver.device.notify(1)
-            await rig.bus.sleep(source.choice([1, 50, 300, 700, 1500, 4000]))
-            await action(rig, driver)
-            spans = [(region.address, region.size) for region in memory.regions.values()]
-            driver.forget()
-            assert not memory.regions, f"round {round_} must give all memory back"
-            await rig.bus.sleep(source.choice([1, 400, 1200]))
-            for address, size in spans:
-                assert memory.untouched(address, size), f"round {round_}: {address:#x} changed"
-            found = rig.env.world.violations()
-            assert not found, f"seed {test.seed}, round {round_}: {found[:3]}"
+        await _storm(rig, driver, load)
 
 
 @cocotb.test()
 async def drive_storm(dut):
     """The same for a drive, reads and writes in flight."""
-    test = card()
-    source, action = random.Random(test.seed), ACTIONS[test.action]
     async with drive_rig(dut, entries=8) as (rig, drives):
         driver, = drives
-        rig.env.world.set(host_latency_ps=100_000)
         driver.quit = driver.disable
-        memory = driver.memory
-        for round_ in range(test.rounds):
-            if round_:
-                await driver.restart()
+
+        async def load(source):
             driver.load(source)
             await driver.queues[1].ring()
-            await rig.bus.sleep(source.choice([1, 50, 300, 700, 1500, 4000]))
-            await action(rig, driver)
-            spans = [(region.address, region.size) for region in memory.regions.values()]
-            driver.forget()
-            assert not memory.regions, f"round {round_} must give all memory back"
-            await rig.bus.sleep(source.choice([1, 400, 1200]))
-            for address, size in spans:
-                assert memory.untouched(address, size), f"round {round_}: {address:#x} changed"
-            found = rig.env.world.violations()
-            assert not found, f"seed {test.seed}, round {round_}: {found[:3]}"
+        await _storm(rig, driver, load)
 
 
 @cocotb.test()
