@@ -11,7 +11,7 @@ if [ "$GUEST" = 0 ]; then
             register=$(printf %02x $((4 * (RANDOM % 64))))
             setpci -s "$function" "$register.L=$(printf %04x%04x $RANDOM $RANDOM)" || true
         done
-        sleep 0.0002
+        pause 0.0002
     done
     tell abused
 elif [ "$GUEST" = 1 ]; then
