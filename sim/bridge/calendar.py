@@ -106,9 +106,8 @@ class Clock:
 
     def free(self, until_ns):
         """Give leave to run until then, or take it back; only while the guest listens."""
-        if until_ns > self.free_ns or self.free_ns > self.calendar.now_ns:
-            self.free_ns = until_ns
-            self._tell(Tick.FREE_UNTIL, until_ns)
+        self.free_ns = until_ns
+        self._tell(Tick.FREE_UNTIL, until_ns)
 
     def _tell(self, op, time):
         self.calendar.note(op, time)
@@ -218,14 +217,16 @@ class Calendar:
 
     def settle(self, machine):
         """A guest has asked something of the card, and waits for our answer to that."""
-        if machine.clock.free_ns and not self.timeline.idle:
+        if machine.clock.free_ns > self.now_ns and not self.timeline.idle:
             machine.clock.free(self.now_ns)
 
     def _resume(self, machine):
         others = [one.clock.request for one in self.machines if one is not machine]
         try:
             if self.timeline.idle and not any(one.owes for one in self.machines):
-                machine.clock.free(min(self.now_ns + _LEAVE_NS, *others, FOREVER))
+                leave = min(self.now_ns + _LEAVE_NS, *others, FOREVER)
+                if leave > machine.clock.request:
+                    machine.clock.free(leave)
             machine.clock.run()
         except (Disconnected, ConnectionError) as error:
             self._gone(machine, error)

@@ -56,6 +56,31 @@ fio_job() {
     equal "errors of $1" "$(json "$OUT/$1.json" 'sum(j["error"] for j in r["jobs"])')" 0
 }
 
+# send_octets ADDRESS FILE and receive_octets: one file by TCP; the receiver, once it listens, tells
+# `listening`, and prints the hash of what came.
+send_octets() {
+    await listening
+    python3 - "$1" "$2" <<'END'
+import socket, sys
+with socket.create_connection((sys.argv[1], 7000)) as connection, open(sys.argv[2], "rb") as file:
+    connection.sendfile(file)
+    connection.shutdown(socket.SHUT_WR)
+    connection.recv(1)
+END
+}
+receive_octets() {
+    python3 - "$OUT/told.listening" <<'END'
+import hashlib, socket, sys
+with socket.create_server(("", 7000)) as server:
+    open(sys.argv[1], "w").close()
+    connection, _ = server.accept()
+    total = hashlib.sha256()
+    while octets := connection.recv(1 << 16):
+        total.update(octets)
+    print(total.hexdigest(), " -")
+END
+}
+
 # functions DRIVER: PCI addresses bound to a driver, in order.
 functions() {
     for link in /sys/bus/pci/drivers/"$1"/0000:*; do [ -e "$link" ] && basename "$link"; done

@@ -77,7 +77,7 @@ def play(script, config, kernel, *, out=None, terminal=None, follow=None, shell=
         shutil.copyfile(script.path, out / "script")
     count = len(script.functions)
     guests = [run.GuestSpec(
-        functions=functions, memory=script.memory,
+        functions=functions, memory=script.memory, hostile=guest in script.hostile,
         console=terminal if shell and guest == 0 else out / f"console{guest}",
         append=["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
                 f"init={_INIT}", "con=null", f"con0={'fd:0' if shell else 'null'},fd:1",
@@ -90,7 +90,7 @@ def play(script, config, kernel, *, out=None, terminal=None, follow=None, shell=
         watcher.start()
     try:
         report = run.boot(config, kernel, guests, networks=script.networks, drives=script.drives,
-                          timeout_s=script.timeout, **options)
+                          joined=script.joined, timeout_s=script.timeout, **options)
     finally:
         stop.set()
         if follow is not None:

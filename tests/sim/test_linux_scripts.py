@@ -27,11 +27,12 @@ def test_every_script_says_what_it_shows(path):
 def test_functions_drives_and_networks(tmp_path):
     path = tmp_path / "x.sh"
     path.write_text("# Shows: it.\n#: functions = net0 nvme0 | net1\n#: networks = net0=1 net1=2\n"
-                    "#: drives = nvme0=4M\n#: timeout = 7\ntrue\n")
+                    "#: drives = nvme0=4M\n#: joined = 1-2\n#: hostile = 1\n#: timeout = 7\n")
     script = read(path)
     assert script.functions == (("net0", "nvme0"), ("net1",))
     assert script.networks == {"net0": 1, "net1": 2}
     assert script.drives == {"nvme0": 4 << 20} and script.timeout == 7
+    assert script.joined == ((1, 2),) and script.hostile == (1,)
     assert octets_of("3") == 3 and octets_of("2K") == 2048
 
 
@@ -41,8 +42,10 @@ def test_functions_drives_and_networks(tmp_path):
     ("functions = |", "must have 1 to 8 functions, not 0"),
     ("networks = net0", "must be name=value, not 'net0'"),
     ("drives = nvme0=4T", "a number with K, M or G, not '4T'"),
+    ("joined = 1", "pairs of VNIs such as 1-2, not '1'"),
     ("timeout = soon", "invalid literal"),
-    ("colour = red", "must be one of functions, networks, drives, memory, timeout, not 'colour'"),
+    ("colour = red", ("must be one of functions, networks, drives, joined, hostile, memory, "
+     "timeout, not 'colour'")),
 ])
 def test_a_wrong_line_is_named(tmp_path, line, message):
     path = tmp_path / "x.sh"

@@ -1,5 +1,6 @@
 # Shows: one guest writes junk all over its functions' config space; the other's drive and network go on.
 #: functions = net0 nvme0 | net1 nvme1 | net2
+#: hostile   = 0
 #: timeout   = 900
 
 if [ "$GUEST" = 0 ]; then
