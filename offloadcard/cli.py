@@ -77,6 +77,18 @@ def bench(**options):
 
 
 @main.command()
+@click.option("--tier", type=int, help="Up to this tier.  [default: all that the machine offers]")
+@click.option("--repeats", type=int, default=5, show_default=True, help="Runs of each.")
+@click.option("--seconds", type=float, default=2.0, show_default=True, help="Length of a run.")
+@click.option("--json", "json_path", help="Write the report to this file.")
+@_clear_errors
+def baseline(**options):
+    """Measure real software on this machine."""
+    from offloadcard.commands import baseline as command
+    _ends(command.run(**options))
+
+
+@main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--out", default="build/plots", show_default=True, help="Where the plots go.")
 @_clear_errors
