@@ -69,6 +69,13 @@ def demo(**options):
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--json", "json_path", help="Write the records to this file.")
 @click.option("--waves", help="Record waveforms into this file.")
+@click.option("--sweep", "sweeps", multiple=True,
+              help="A sweep instead of scenarios; again for more.")
+@click.option("--out", default="build/sweep", show_default=True,
+              help="Sweep: a file for each point; what is there is kept.")
+@click.option("--workers", type=int, default=1, show_default=True,
+              help="Sweep: simulations at once.")
+@click.option("--scheduler", help="Sweep: address of a dask scheduler.  [default: processes here]")
 @_clear_errors
 def bench(**options):
     """Measure; print each figure beside its bound."""
