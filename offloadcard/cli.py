@@ -77,6 +77,27 @@ def bench(**options):
 
 
 @main.command()
+@click.option("--script", metavar="FILE", help="Run this in every guest.  [default: a shell]")
+@click.option("--guests", type=int, help="How many.  [default: 1, or as the script says]")
+@click.option("--preset", default="small", show_default=True)
+@click.option("--kernel", default="6.1", show_default=True, metavar="VERSION",
+              help="Of an installed linux-source package, or a User-Mode Linux program.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--mmio-ns", type=int, default=0, show_default=True,
+              help="What a register access costs a guest's processor.")
+@click.option("--interrupt-ns", type=int, default=0, show_default=True,
+              help="What an interrupt costs it.")
+@click.option("--waves", help="Record waveforms into this file.")
+@click.option("--pcap", help="Record the wire's frames into this file.")
+@click.option("--out", help="Where the guests leave files.  [default: below build/linux/runs]")
+@_clear_errors
+def linux(**options):
+    """Boot a real Linux on the card; give a shell, or run a script and end with its exit code."""
+    from offloadcard.commands import linux as command
+    sys.exit(command.run(**options))
+
+
+@main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--out", default="build/plots", show_default=True, help="Where the plots go.")
 @_clear_errors

@@ -23,15 +23,19 @@ class FlowRecord:
 class FlowBook:
     """Rows of the flow table, and whose they are.
 
-    ``rows`` rows in all, at most ``quota`` of one function. A function that is over its quota gives
-    up its own eldest flow; where no row is free, whoever has most does, so that a function with few
-    flows is never without a row, and a storm costs its own sender.
+    ``rows`` rows in all, at most ``quota`` of one function, or what ``quotas`` says for it. One
+    that is over its quota gives up its own eldest flow, which ``exceeded`` counts; where no row is
+    free, whoever has most does, so that a function with few flows is never without a row, and a
+    storm costs its own sender.
     """
 
     def __init__(self, *, rows, quota):
         if not 0 < quota <= rows:
             raise ValueError(f"`quota` must be 1 to {rows}, not {quota!r}")
+        self.rows      = rows
         self.quota     = quota
+        self.quotas    = {}  # owner -> its own quota
+        self.exceeded  = {}  # owner -> rows given up for want of quota
         self.by_handle = {}
         self.by_key    = {}
         self._of_owner = {}
@@ -49,13 +53,23 @@ class FlowBook:
         return [record for record in self.by_handle.values()
                 if function_id in record.decision.owners or record.owner == function_id]
 
+    def quota_of(self, owner):
+        """Rows that ``owner`` may have."""
+        return self.quotas.get(owner, self.quota)
+
+    def count(self, owner):
+        """Rows that ``owner`` has."""
+        return len(self._of_owner.get(owner, ()))
+
     def victim(self, owner):
         """The record that must go before ``owner`` gets another row, or ``None``."""
-        own = self._of_owner.get(owner, {})
-        if len(own) < self.quota and self._free:
+        own, quota = self._of_owner.get(owner, {}), self.quota_of(owner)
+        if len(own) < quota and self._free:
             return None
         loser = own
-        if len(own) < self.quota:
+        if len(own) >= quota:
+            self.exceeded[owner] = self.exceeded.get(owner, 0) + 1
+        else:
             richest = max(self._of_owner.values(), key=len, default={})
             # Among equals nobody takes from another.
             loser = richest if len(richest) > len(own) + 1 else own

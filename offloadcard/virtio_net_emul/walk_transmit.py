@@ -6,14 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Queue
 from ..rtl.worklist import WorkList
+from .entries import Entries
 from .table import Table
 
-__all__ = ["WalkTransmit", "cell_of"]
-
-
-def cell_of(first, offset, run):
-    """Cell of entry ``first + offset`` of a batch, in the run that begins at ``first``."""
-    return Mux(run.falls, first + run.count - 1 - offset, first + offset)
+__all__ = ["WalkTransmit"]
 
 
 class WalkTransmit(wiring.Component):
@@ -25,7 +21,7 @@ class WalkTransmit(wiring.Component):
 
     Timing
     ------
-    5 cycles a batch, 2 a run, and 1 an entry.
+    5 cycles a batch and 1 an entry.
 
     Parameters
     ----------
@@ -52,6 +48,7 @@ class WalkTransmit(wiring.Component):
 
     def __init__(self, geometry, *, run):
         self.geometry = g = geometry
+        self.run = run
         super().__init__({
             "ready":        In(stream.Signature(g.queue_bits)),
             "order":        Out(g.queue_bits + 3),
@@ -105,31 +102,18 @@ class WalkTransmit(wiring.Component):
         m.d.comb += self.look.eq(queue)
         m.d.sync += [share.eq(((seq - self.sent)[:4] << g.batch_bits) <= self.free_reads >> 1)]
 
-        index  = Signal(range(g.batch + 1))
+        m.submodules.entries = entries = Entries(g, run=self.run)
         count  = Signal(range(g.batch + 1))
-        offset = Signal(range(g.batch + 1))
-        run    = Signal.like(self.run_row)
         failed = Signal()
-        fetch  = Signal()
-        cell   = Signal(g.batch_bits)
+        emit   = Signal()
         m.d.comb += [
-            self.slot.batch.eq(entry.batch), self.slot.index.eq(index),
-            cell.eq(cell_of(index, offset, run)),
-            self.cell.batch.eq(entry.batch), self.cell.index.eq(cell),
-        ]
-        fetched   = Signal()
-        fetched_i = Signal(range(g.batch))
-        fetched_b = Signal()
-        batch_r   = Signal(range(g.batches))
-        m.d.sync += [fetched.eq(fetch), fetched_i.eq(index + offset),
-                     fetched_b.eq(run.bad | failed), batch_r.eq(entry.batch)]
-        m.d.comb += [
-            heads.i.valid.eq(fetched),
-            heads.i.p.slot.index.eq(fetched_i),
-            heads.i.p.slot.batch.eq(batch_r),
+            entries.batch.eq(entry.batch), entries.run_row.eq(self.run_row),
+            entries.step.eq(emit), self.slot.eq(entries.slot), self.cell.eq(entries.cell),
             heads.i.p.desc.eq(self.cell_row),
-            heads.i.p.bad.eq(fetched_b),
         ]
+        m.d.sync += [
+            heads.i.valid.eq(emit), heads.i.p.slot.batch.eq(entry.batch),
+            heads.i.p.slot.index.eq(entries.now), heads.i.p.bad.eq(entries.bad | failed)]
 
         with m.FSM():
             with m.State("IDLE"):
@@ -147,7 +131,7 @@ class WalkTransmit(wiring.Component):
                     m.next = "READY"
             with m.State("READY"):
                 row = self.batch_row
-                m.d.sync += [index.eq(0), count.eq(row.count), failed.eq(self.ready_row[1]),
+                m.d.sync += [count.eq(row.count), failed.eq(self.ready_row[1]),
                              need.eq(row.count * row.frame_pages)]
                 m.next = "IDLE"
                 with m.If(self.ready_row[0] == row.generation):
@@ -157,22 +141,12 @@ class WalkTransmit(wiring.Component):
                 m.next = "IDLE"
                 m.d.comb += again.eq(1)
                 with m.If((need <= room) & share):
-                    m.d.comb += [claim.eq(need), rows.enable.eq(1)]
-                    m.next = "RUN"
-            with m.State("RUN"):
-                m.d.sync += offset.eq(0)
-                m.next = "IDLE"
-                with m.If(index != count):
-                    m.next = "LOAD"
-            with m.State("LOAD"):
-                m.d.sync += run.eq(self.run_row)
-                m.next = "EMIT"
+                    m.d.comb += [claim.eq(need), rows.enable.eq(1), entries.begin.eq(1)]
+                    m.next = "EMIT"
             with m.State("EMIT"):
-                with m.If(offset == run.count):
-                    m.d.sync += index.eq(index + offset)
-                    m.next = "RUN"
-                with m.Elif(heads.level < 6):
-                    m.d.comb += fetch.eq(1)
-                    m.d.sync += offset.eq(offset + 1)
+                with m.If(heads.level < 6):
+                    m.d.comb += emit.eq(1)
+                    with m.If(entries.now + 1 == count):
+                        m.next = "IDLE"
 
         return m

@@ -151,17 +151,19 @@ def bound_of(scenario, config, link, batches=None, dllps=None):
     rate = (link.octets_per_ns - spare) * 1000  # octets per microsecond
     line = config.port_gbps * 125 / (scenario.octets + LINE_OVERHEAD)
     limits, up, down = {}, 0, 0
-    if scenario.kind in ("net_tx", "net_bidir"):
+    if scenario.kind in ("net_tx", "net_bidir") or scenario.way in ("tx", "bidir"):
         up, down = _net(link, batches, scenario.octets, transmit=True)
         limits["tx stream"] = _streams(link, batches, config, scenario.octets, transmit=True)
         limits["line"] = line
-    if scenario.kind in ("net_rx", "net_bidir"):
+    if scenario.kind in ("net_rx", "net_bidir") or scenario.way in ("rx", "bidir"):
         u, d = _net(link, batches, scenario.octets, transmit=False)
         up, down = up + u, down + d
         limits["rx stream"] = _streams(link, batches, config, scenario.octets, transmit=False)
         limits["line"] = line
-    if scenario.kind == "nvme":
-        up, down = _nvme(link, batches, scenario.octets, write=scenario.write)
+    if scenario.kind in ("nvme", "nvme_sustained"):
+        ways = (False, True) if scenario.mixed else (scenario.write,)
+        each = [_nvme(link, batches, scenario.octets, write=write) for write in ways]
+        up, down = (sum(way) / len(each) for way in zip(*each))
     if scenario.kind == "gft":
         out = scenario.octets + (50 if scenario.push else 0)
         limits["line in"] = line

@@ -7,10 +7,11 @@ __all__ = ["Scenario", "CATALOG"]
 
 @dataclass(frozen=True)
 class Scenario:
-    """One measurement by the burst method.
+    """One measurement.
 
-    Rings are filled, one doorbell per queue is rung, and the host does nothing until all is done;
-    the rate is the slope between 25 % and 95 % of the events at the far end.
+    By the burst method rings are filled, one doorbell per queue is rung, and the host does nothing
+    until all is done; by the sustained one the host refills as it goes. The rate is the slope
+    between 25 % and 95 % of the events at the far end.
     """
     name:    str
     title:   str
@@ -22,10 +23,73 @@ class Scenario:
     write:   bool = False  # NVMe
     push:    bool = False  # VXLAN
     peer:    str = ""      # who stands there now, with the figure
+    way:     str = ""      # sustained: "tx", "rx" or "bidir"
+    order:   str = "lifo"  # sustained: of free descriptors, see rings.py
+    ring:    int = 256     # sustained: entries of each ring
+    depth:   int = 0       # sustained: commands in flight of a drive
+    mixed:   bool = False  # NVMe: reads and writes in turn
+    everyone: bool = False  # all virtual functions of the kind
+    attack:  str = ""      # interference: see attacks.py
+    drives:  int = 0       # sustained: all drives read too, so many commands each
+
+    @property
+    def sustained(self):
+        """Whether the host refills while the card works."""
+        return self.kind in ("net_sustained", "nvme_sustained", "zero_loss")
 
 
 def _catalog(*scenarios):
     return {scenario.name: scenario for scenario in scenarios}
+
+
+_ATTACKS = (
+    ("load", "minimum frames, all they can"),
+    ("doorbells", "a doorbell every 8 ns"),
+    ("mmio-reads", "register reads without a pause"),
+    ("slow-completions", "their memory answers 20 us late"),
+    ("timeouts", "their memory never answers"),
+    ("bad-chains", "descriptor loops"),
+    ("flr-loop", "function level resets under load"),
+    ("flow-thrash", "a new flow in every frame"),
+    ("receive-starvation", "frames for rings without buffers"),
+)
+
+
+def _sustained():
+    """The host refills; 8 queues are those of 8 functions, each of one pair."""
+    def net(name, title, way, **options):
+        return Scenario(name, title, "net_sustained", "mpps", 60, way=way,
+                        **{"packets": 100_000, "queues": 8, **options})
+
+    def drive(name, title, octets, **options):
+        return Scenario(name, title, "nvme_sustained", "miops", octets,
+                        **{"packets": 20_000, "queues": 8, **options})
+    return (
+        net("net-tx-64-sustained", "transmit, rings refilled, 8 queues", "tx"),
+        net("net-tx-64-1q", "transmit, rings refilled, 1 queue", "tx", queues=1, ring=1024),
+        net("net-tx-64-shuffled", "transmit, descriptors shuffled", "tx", order="shuffled"),
+        net("net-tx-64-all", "transmit, all network functions", "tx", everyone=True, ring=64),
+        net("net-rx-64-sustained", "receive at line rate, 8 queues", "rx"),
+        net("net-rx-64-1q", "receive at line rate, 1 queue", "rx", queues=1, ring=1024),
+        net("net-rx-64-shuffled", "receive, descriptors shuffled", "rx", order="shuffled"),
+        net("net-rx-64-all", "receive, all network functions", "rx", everyone=True, ring=64),
+        net("net-bidir-64-sustained", "both ways, 8 queues", "bidir"),
+        net("net-bidir-64-all", "both ways, all network functions", "bidir", everyone=True,
+            ring=64),
+        net("card-64-all", "transmit beside reading drives, all virtual functions", "tx",
+            everyone=True, ring=64, drives=4),
+        Scenario("net-rx-64-zero-loss", "receive without loss, RFC 2544, 4 queues", "zero_loss",
+                 "mpps", 60, queues=4, packets=20_000, way="rx", ring=1024),
+        drive("nvme-read-4k-sustained", "read 4 KiB, drives kept busy", 4096),
+        drive("nvme-write-4k-sustained", "write 4 KiB, drives kept busy", 4096, write=True),
+        drive("nvme-mixed-4k-sustained", "read and write 4 KiB in turn", 4096, mixed=True),
+        drive("nvme-read-512-sustained", "read 512 octets, drives kept busy", 512,
+              packets=50_000),
+        *(Scenario(f"interference-{attack}", f"a victim beside 15: {what}", "interference",
+                   "share", 60, queues=15, packets=1_000, attack=attack)
+          for attack, what in _ATTACKS),
+        drive("nvme-read-4k-all", "read 4 KiB, all drives", 4096, everyone=True, depth=16),
+    )
 
 
 CATALOG = _catalog(
@@ -49,8 +113,11 @@ CATALOG = _catalog(
              write=True, peer="NVMeCHA 1.7 MIOPS on Gen3 x8"),
     Scenario("nvme-read-512", "read 512 octet blocks", "nvme", "miops", 512, queues=8,
              packets=1024, peer="SPDK 4.3 M a core"),
+    Scenario("nvme-mixed-4k", "read and write 4 KiB blocks in turn", "nvme", "miops", 4096,
+             queues=8, packets=512, mixed=True, peer="NVMeCHA 1.7 MIOPS on Gen3 x8"),
     Scenario("latency-net", "doorbell to the first beat at the MAC, idle", "latency_net", "ns", 60,
              packets=32, peer="Corundum 2 reads + 670 ns"),
     Scenario("latency-nvme", "doorbell to the interrupt, 4 KiB read, idle", "latency_nvme", "ns",
              4096, packets=32, peer="NVMeCHA 2.4 us"),
+    *_sustained(),
 )

@@ -50,7 +50,7 @@ async def nvme(env, scenario, packets, seed):
     drivers = await _start(env, queues, 2 * each, interrupts=False)
     for driver in drivers:
         for n in range(each):
-            _put(driver, n, scenario.octets, scenario.write)
+            _put(driver, n, scenario.octets, scenario.write or scenario.mixed and n % 2)
     env.begin()
     for driver in drivers:
         await driver.queues[1].ring()

@@ -43,6 +43,12 @@ def run_scenario(name, *, preset="model", link="gen3x16", options=None, packets=
     return record_of(scenario, config, replace(LINKS[link], seed=seed, **options), link, raw)
 
 
+def link_used(metrics, rate, link):
+    """Shares ``{"up", "down"}`` of the link's raw octets that the run moved at its rate."""
+    return {way: rate * metrics[f"pcie_bytes_{way}"] / 1000 / link.octets_per_ns
+            for way in ("up", "down")}
+
+
 def record_of(scenario, config, link, link_name, raw):
     """The record of a run, in the form that `bench --json` writes."""
     operations, slope, traffic = raw["operations"], raw["slope_ns"], raw["traffic"]
@@ -61,7 +67,8 @@ def record_of(scenario, config, link, link_name, raw):
     if slope:
         limit = bound_of(scenario, config, link, dllps=dllps_of(traffic, operations))
         bound = {"value": limit.value, "by": limit.by, "limits": limit.limits,
-                 "pcie_bytes_up": limit.up, "pcie_bytes_down": limit.down}
+                 "pcie_bytes_up": limit.up, "pcie_bytes_down": limit.down,
+                 "link_used": link_used(metrics, rate, link)}
         efficiency = rate / limit.value
     return {
         "scenario": scenario.name, "config": asdict(config), "link": {"name": link_name,

@@ -22,6 +22,7 @@ class Small(Geometry):
     def __init__(self):
         super().__init__(TINY)
         self.functions, self.row_bits = 2, 1
+        self.pairs, self.pair_bits    = 1, 0
         self.queue_bits, self.queues  = 1, 2
         self.batch, self.batch_bits   = 4, 2
         self.batches, self.per_queue  = 4, 2
