@@ -158,6 +158,8 @@ def verilog(**options):
 @click.option("--route", is_flag=True, help="Place and route too (preset ecp5 only).")
 @click.option("--seeds", type=int, default=1, show_default=True,
               help="Routings to try; the report gives the range.")
+@click.option("--against", metavar="FILE",
+              help="Record of another number of functions: fail if logic differs by over 5 %.")
 @_clear_errors
 def synth(**options):
     """Synthesise; report cells and levels of logic."""
