@@ -28,7 +28,9 @@ class FlowTableError(Exception):
 class FlowTable:
     """One command at a time, each awaited to its completion.
 
-    ``clock_mhz`` is the card's clock, by which limits are counted.
+    Keys and entries are staged in registers that keep their value, and nobody else writes them:
+    only the words that differ from the last command's are written. ``clock_mhz`` is the card's
+    clock, by which limits are counted.
     """
 
     _patience = 10_000  # reads of a status before we say that the engine is dead
@@ -40,6 +42,7 @@ class FlowTable:
         self.flows     = None
         self._mutex    = Mutex(port)
         self._tag      = 0
+        self._staged   = {}  # register -> octets that it holds
 
     async def start(self, *, seed, exception_limit=None):
         """Key the hashes, wait until the tables are clear, and let both directions look up.
@@ -48,6 +51,7 @@ class FlowTable:
         otherwise twice what one order slot takes.
         """
         async with self._mutex:
+            self._staged.clear()
             self.flows = await self.house.read("FLOWS")
             if exception_limit is None:
                 exception_limit = 2 * await self.house.read("ORDER_BUDGET")
@@ -80,17 +84,26 @@ class FlowTable:
                 return Status(done.status), done.handle
         raise FlowTableError(f"{opcode.name} of row {handle} is not completed")
 
+    async def _stage(self, prefix, octets):
+        """Let the registers ``prefix0``, ``prefix1``, … hold ``octets``."""
+        for number in range(len(octets) // 8):
+            name, word = f"{prefix}{number}", octets[8 * number:8 * number + 8]
+            if self._staged.get(name) != word:
+                self._staged.pop(name, None)  # should the write fail
+                await self.house.write(name, int.from_bytes(word, "little"))
+                self._staged[name] = word
+
     async def insert(self, key, entry, *, handle):
         """Put ``entry`` (fields) under ``key`` (octets) into row ``handle``: status and row."""
         async with self._mutex:
-            await self.house.write_wide("KEY", key)
-            await self.house.write_wide("ENTRY", pack(FlowEntry, entry))
+            await self._stage("KEY", key)
+            await self._stage("ENTRY", pack(FlowEntry, entry))
             return await self._command(Opcode.INSERT, handle=handle)
 
     async def update(self, entry, *, handle):
         """Another action for row ``handle``."""
         async with self._mutex:
-            await self.house.write_wide("ENTRY", pack(FlowEntry, entry))
+            await self._stage("ENTRY", pack(FlowEntry, entry))
             return (await self._command(Opcode.UPDATE, handle=handle))[0]
 
     async def delete(self, *, handle):

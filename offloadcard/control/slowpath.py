@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ..gft import spec
 from ..rtl.octets import pack, size_of, unpack
-from . import neighbour
+from . import icmp_error, neighbour
 from .aging import Aging
 from .encode import Stamp, entry_of_decision, flow_of_key
 from .flow_book import Connections, FlowBook, FlowRecord
@@ -35,6 +35,7 @@ class SlowPathCounters:
     updated:    int = 0
     evicted:    int = 0
     answered:   int = 0  # ARP and neighbour discovery
+    told:       int = 0  # Time Exceeded
     looked_up:  int = 0  # went back through the table
     dropped:    dict = field(default_factory=dict)  # by reason
 
@@ -46,11 +47,12 @@ class SlowPathCounters:
 class SlowPath:
     """Serves the exceptions of a card.
 
-    ``network`` answers ``layers_of(function_id)``, ``receiver_of(flow)``, ``template_of(tunnel)``
-    and ``mac_of(function_id, asker, target)``. ``cores`` and ``service_ns`` are the processor: a
-    packet is done ``service_ns`` after its core began with it, or ``known_ns`` if the packet before
-    it in its slot was of the same flow: then nothing is decided, a key is looked up. Both times are
-    guesses, to be stated beside every connection rate (:attr:`parameters`).
+    ``network`` answers ``layers_of(function_id)``, ``receiver_of(flow)``, ``template_of(tunnel)``,
+    ``mac_of(function_id, asker, target)`` and ``router_of(function_id, address)``. ``cores`` and
+    ``service_ns`` are the processor: a packet is done ``service_ns`` after its core began with it,
+    or ``known_ns`` if the packet before it in its slot was of the same flow: then nothing is
+    decided, a key is looked up. Both times are guesses, to be stated beside every connection rate
+    (:attr:`parameters`).
 
     Every ``epoch_ns`` an epoch ends (0: never); flows that no packet has met for ``idle_epochs`` of
     them go. A flow whose FIN was seen goes ``linger_ns`` later, one with RST at once.
@@ -151,6 +153,8 @@ class SlowPath:
             verdict = await self._decide(descriptor, frame)
         else:
             self.counters.drop(spec.Reason(descriptor.reason).name)
+            if descriptor.reason == spec.Reason.TTL:
+                await self._time_exceeded(descriptor, frame)
         if verdict == spec.Verdict.LOOKUP:
             self.counters.looked_up += 1
         if verdict == spec.Verdict.LOOKUP or descriptor.counted:
@@ -176,6 +180,25 @@ class SlowPath:
             return await self._talk(descriptor, frame)
         return await self._new_flow(key_octets, flow)
 
+    async def _time_exceeded(self, descriptor, frame):
+        """Tell the guest that its packet ended at the router of its network."""
+        told = icmp_error.sender_of(frame)
+        if descriptor.direction != spec.Direction.GUEST or told is None:
+            return
+        router = self.network.router_of(descriptor.function_id, told)
+        if router is None:
+            return
+        address, mac = router
+        self.counters.told += 1
+        await self._answer(descriptor, icmp_error.time_exceeded(frame, router=address,
+                                                                router_mac=mac))
+
+    async def _answer(self, descriptor, frame):
+        """Send a frame of our own to whom the exception came from."""
+        await self._inject(frame, verdict=spec.Verdict.FORWARD, direction=spec.Direction.WIRE,
+                           destination=spec.DestinationKind.FUNCTION,
+                           destination_function=descriptor.function_id)
+
     async def _talk(self, descriptor, frame):
         """What is no flow: the card answers questions for addresses, and drops the rest."""
         asked = neighbour.question(frame)
@@ -187,10 +210,7 @@ class SlowPath:
             self.counters.drop("UNKNOWN_NEIGHBOUR")
             return spec.Verdict.DROP
         self.counters.answered += 1
-        await self._inject(neighbour.answer(frame, mac), verdict=spec.Verdict.FORWARD,
-                           direction=spec.Direction.WIRE,
-                           destination=spec.DestinationKind.FUNCTION,
-                           destination_function=descriptor.function_id)
+        await self._answer(descriptor, neighbour.answer(frame, mac))
         return spec.Verdict.DROP
 
     # --- flows ----------------------------------------------------------------------------------

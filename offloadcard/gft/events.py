@@ -74,21 +74,23 @@ class Events(wiring.Component):
         m.d.comb += r_port.addr.eq(self.row)
         m.d.sync += [row.eq(self.row), notify.eq(self.notify), soft.eq(self.soft),
                      flags.eq(self.tcp_flags)]
+        wrote, wrote_row = Signal(), Signal(self.row_width)
+        m.d.sync += [wrote.eq(self.wrote), wrote_row.eq(self.wrote_row)]
         tells, told_now = Signal(), Signal(told_shape)
         m.d.comb += [
             told_now.notify.eq(notify & ~r_port.data.notify),
             told_now.soft.eq(soft & ~r_port.data.soft & ~told_now.notify),
             # The engine has the port first: the flow's next packet tells.
-            tells.eq((told_now.notify | told_now.soft) & ~self.wrote),
+            tells.eq((told_now.notify | told_now.soft) & ~wrote),
             ring.i.valid.eq(tells),
             ring.i.p.valid.eq(1),
             ring.i.p.kind.eq(Mux(told_now.notify, EventKind.TCP_FLAGS, EventKind.GENERATION)),
             ring.i.p.tcp_flags.eq(flags),
             ring.i.p.handle.eq(row),
-            w_port.addr.eq(Mux(self.wrote, self.wrote_row, row)),
-            w_port.en.eq(self.wrote | tells & ring.i.ready & self._remembers),
+            w_port.addr.eq(Mux(wrote, wrote_row, row)),
+            w_port.en.eq(wrote | tells & ring.i.ready & self._remembers),
             w_port.data.as_value().eq(Mux(
-                self.wrote, 0, r_port.data.as_value() | told_now.as_value())),
+                wrote, 0, r_port.data.as_value() | told_now.as_value())),
         ]
         m.d.sync += self.lost.eq(tells & ~ring.i.ready)
 

@@ -146,15 +146,20 @@ class Order(wiring.Component):
         m.d.sync += [free.eq(free - Mux(goes, beats, 0) + self.left),
                      roomy.eq(free >= self.room // 2)]
 
+        # Cycle 2: what that makes of it.
+        want_2, goes_2, waits_2, asks_2, fits_2, may_2 = Signal.like(want), *(
+            Signal(name=name) for name in ("goes_2", "waits_2", "asks_2", "fits_2", "may_2"))
+        m.d.sync += [want_2.eq(want), goes_2.eq(goes), waits_2.eq(waits), asks_2.eq(asks),
+                     fits_2.eq(fits), may_2.eq(may)]
         o = self.o
-        m.d.sync += [o.eq(want), o.counted.eq(goes)]
-        with m.If(waits & goes):
-            m.d.sync += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.ORDER)]
-        with m.If(asks & ~goes):
-            m.d.sync += [o.kind.eq(KIND_DROP), o.reason.eq(Reason.EXCEPTION_LIMIT)]
-            with m.If(~fits):
-                m.d.sync += o.reason.eq(Reason.EXCEPTION_FULL)
-            with m.Elif(~may):
-                m.d.sync += o.reason.eq(Reason.NEW_FLOWS)
+        m.d.comb += [o.eq(want_2), o.counted.eq(goes_2)]
+        with m.If(waits_2 & goes_2):
+            m.d.comb += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.ORDER)]
+        with m.If(asks_2 & ~goes_2):
+            m.d.comb += [o.kind.eq(KIND_DROP), o.reason.eq(Reason.EXCEPTION_LIMIT)]
+            with m.If(~fits_2):
+                m.d.comb += o.reason.eq(Reason.EXCEPTION_FULL)
+            with m.Elif(~may_2):
+                m.d.comb += o.reason.eq(Reason.NEW_FLOWS)
 
         return m

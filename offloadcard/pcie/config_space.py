@@ -33,8 +33,9 @@ class ConfigSpace(wiring.Component):
 
     Timing
     ------
-    A read is answered 5 cycles after it came; a write 23, when all gates know of it; an access
-    through virtio's window takes as long as a register read. Power-up: a cycle per function.
+    A read is answered 5 cycles after it came; a write 8, or when the last DMA that its old row let
+    through has left; an access through virtio's window takes as long as a register read.
+    Power-up: a cycle per function.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class ConfigSpace(wiring.Component):
         Configuration requests.
     completions : ``Out(stream.Signature(completion()))``
         One for each.
-    rows, settings, pending_function, pending, link_up, management
+    rows, settings, pending_function, pending, passing, link_up, management
         As in :class:`offloadcard.pcie.front.Front`.
     errors : ``In(stream.Signature(error_event(...)))``
         Errors to be logged.
@@ -80,6 +81,7 @@ class ConfigSpace(wiring.Component):
             "counters":         In(data.ArrayLayout(32, 5)),
             "pending_function": Out(config.function_id_width),
             "pending":          In(1),
+            "passing":          In(1),
             "link_up":          In(1),
             "management":       In(ManagementPort()),
             "accesses":         Out(stream.Signature(words.access_request(**ids))),
@@ -220,7 +222,7 @@ class ConfigSpace(wiring.Component):
             m.d.comb += [self.resets.valid.eq(1), self.resets.p.scope.eq(RESET_VFS),
                          self.resets.p.function_id.eq(shared.vfs_ended[1])]
 
-        owed, settled = Signal(), Signal(4)  # a write's completion; cycles for the gates to close
+        owed = Signal()  # a write's completion
         with m.FSM():
             with m.State("POWER-UP"):
                 m.d.comb += [
@@ -388,8 +390,10 @@ class ConfigSpace(wiring.Component):
                 with m.If(owed):
                     m.next = "SETTLE"
             with m.State("SETTLE"):
-                m.d.sync += [owed.eq(0), settled.eq(settled + 1)]
-                with m.If(settled.all()):
+                # Each gate says when nothing of before is left in it; writes that it accepted are
+                # counted by then, and the completion goes behind them.
+                m.d.sync += owed.eq(0)
+                with m.If(~self.passing):
                     m.next = "COMPLETE"
 
         with m.If(link_r & ~self.link_up):

@@ -143,6 +143,8 @@ class Endpoint(wiring.Component):
         m.d.comb += [
             flight.pending_function.eq(front.pending_function),
             front.pending.eq(flight.pending),
+            front.passing.eq(requester.passing),
+            front.interrupt_decided.eq(writer.interrupt_decided),
             front.link_up.eq(link_up),
         ]
 

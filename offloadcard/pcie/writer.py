@@ -54,6 +54,8 @@ class Writer(wiring.Component):
         The function of a write that is being accepted; of one that has left.
     refused : ``Out(1)``
         A write was refused, for one cycle.
+    interrupt_decided : ``Out(1)``
+        A message was accepted or refused, and counted, in the cycle before.
     rows, settings : ``In``
         The function table, as of :class:`offloadcard.pcie.front.Front`.
     headers, payload : ``In(credit(...))``
@@ -77,6 +79,7 @@ class Writer(wiring.Component):
             "begun":      Out(event),
             "ended":      Out(event),
             "refused":    Out(1),
+            "interrupt_decided": Out(1),
             "rows":       In(stream.Signature(function_row(**self.ids), always_ready=True)),
             "settings":   In(settings(**self.ids)),
             "headers":    In(credit(width=8)),
@@ -136,7 +139,8 @@ class Writer(wiring.Component):
             self.begun.valid.eq(moves & ok & now.first),
             self.begun.payload.eq(now.function_id),
         ]
-        m.d.sync += self.refused.eq(moves & ~ok & now.last)
+        m.d.sync += [self.refused.eq(moves & ~ok & now.last),
+                     self.interrupt_decided.eq(moves & now.last & (source == 2))]
         with m.If(moves):
             m.d.sync += held.eq(ok)
             # Counted as it begins: a completion that follows must not pass its later pieces.

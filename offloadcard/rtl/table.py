@@ -8,6 +8,7 @@ __all__ = ["Table", "TableOpcode", "TableStatus", "table_hash", "table_request",
            "LATENCY"]
 
 WAYS, STASH = 4, 4
+VICTIM, NOTHING = 2, 3  # what a write leaves in the other ways, beside the buckets
 LATENCY = 4
 
 
@@ -197,21 +198,28 @@ class Table(wiring.Component):
         m.d.sync += free_stash.eq(Cat(~stash_taken[n] & Cat(1, *stash_taken[:n]).all()
                                       for n in range(STASH)))
 
-        # What the next cycle writes: `value` into the ways of `sel`, the others as in `base`.
+        # What the next cycle writes: `value` into the ways of `sel`, the others as they are in
+        # one of the two buckets, in the victim's, or empty.
         writes  = Signal(2)  # by table
         address = Signal(self.index_width)
-        base    = Signal(self.bucket)
+        which   = Signal(2)
         sel     = Signal(WAYS)
         value   = Signal(self.way)
+        base    = Signal(self.bucket)
+        victim_bucket = Signal(self.bucket)
         m.d.sync += writes.eq(0)
+        with m.Switch(which):
+            for number, source in enumerate((*buckets, victim_bucket)):
+                with m.Case(number):
+                    m.d.comb += base.eq(source)
         for table in range(2):
             m.d.comb += [
                 w_ports[table].addr.eq(address), w_ports[table].en.eq(writes[table]),
                 w_ports[table].data.eq(Cat(Mux(sel[n], value, base[n]) for n in range(WAYS))),
             ]
 
-        def write(table, at, bucket, ways, content):
-            m.d.sync += [writes[table].eq(1), address.eq(at), base.eq(bucket), sel.eq(ways),
+        def write(table, at, source, ways, content):
+            m.d.sync += [writes[table].eq(1), address.eq(at), which.eq(source), sel.eq(ways),
                          value.eq(content)]
 
         new = [Signal(self.way, name=f"new_{n}") for n in range(2)]
@@ -223,7 +231,7 @@ class Table(wiring.Component):
         # The victim of a displacement: way `turn[:2]` of table `turn[2]`.
         turn   = Signal(range(2 * WAYS))
         victim = Signal(self.way)
-        victim_bucket, victim_free = Signal(self.bucket), Signal(WAYS)
+        victim_free = Signal(WAYS)
         other_bucket, home = Signal(self.bucket), Signal(self.index_width)
         moved = Signal(self.way)
         m.d.comb += [
@@ -246,7 +254,7 @@ class Table(wiring.Component):
         m.d.comb += [r_ports[0].addr.eq(hashed.first), r_ports[1].addr.eq(hashed.second)]
         with m.FSM(init="CLEAR"):
             with m.State("CLEAR"):
-                m.d.sync += [writes.eq(3), address.eq(walk), base.eq(0), sel.eq(0),
+                m.d.sync += [writes.eq(3), address.eq(walk), which.eq(NOTHING), sel.eq(0),
                              walk.eq(walk + 1), clear.eq(0)]
                 m.d.sync += [entry.valid.eq(0) for entry in self.stash]
                 with m.If(walk == (1 << self.index_width) - 1):
@@ -269,17 +277,17 @@ class Table(wiring.Component):
                     for table, at in enumerate((hashed.first, hashed.second)):
                         mine = own[table * WAYS:(table + 1) * WAYS]
                         with m.If(mine.any()):
-                            write(table, at, buckets[table], mine, 0)
+                            write(table, at, table, mine, 0)
                     for number, entry in enumerate(self.stash):
                         with m.If(own[2 * WAYS + number]):
                             m.d.sync += entry.valid.eq(0)
                 with m.Elif(hits.any() & self._refuses_collision):
                     end(TableStatus.COLLISION)
                 with m.Elif(free[0].any()):
-                    write(0, hashed.first, buckets[0], free[0], new[0])
+                    write(0, hashed.first, 0, free[0], new[0])
                     end(TableStatus.OK)
                 with m.Elif(free[1].any()):
-                    write(1, hashed.second, buckets[1], free[1], new[1])
+                    write(1, hashed.second, 1, free[1], new[1])
                     end(TableStatus.OK)
                 with m.Else():
                     m.d.sync += turn.eq(0)
@@ -301,7 +309,7 @@ class Table(wiring.Component):
                 with m.If(victim_free.any()):
                     for table in range(2):
                         with m.If(turn[2] != table):
-                            write(table, victim.other, victim_bucket, victim_free, moved)
+                            write(table, victim.other, VICTIM, victim_free, moved)
                     m.next = "MOVED"
                 with m.Else():
                     m.d.sync += turn.eq(turn + 1)
@@ -315,7 +323,7 @@ class Table(wiring.Component):
                 for number in range(2 * WAYS):
                     table = number // WAYS
                     with m.If(turn == number):
-                        write(table, hashed.second if table else hashed.first, buckets[table],
+                        write(table, hashed.second if table else hashed.first, table,
                               1 << number % WAYS, new[table])
                 end(TableStatus.OK)
             with m.State("STASH"):

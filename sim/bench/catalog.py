@@ -29,6 +29,7 @@ class Scenario:
     depth:   int = 0       # sustained: commands in flight of a drive
     mixed:   bool = False  # NVMe: reads and writes in turn
     everyone: bool = False  # all virtual functions of the kind
+    attack:  str = ""      # interference: see attacks.py
     drives:  int = 0       # sustained: all drives read too, so many commands each
 
     @property
@@ -39,6 +40,19 @@ class Scenario:
 
 def _catalog(*scenarios):
     return {scenario.name: scenario for scenario in scenarios}
+
+
+_ATTACKS = (
+    ("load", "minimum frames, all they can"),
+    ("doorbells", "a doorbell every 8 ns"),
+    ("mmio-reads", "register reads without a pause"),
+    ("slow-completions", "their memory answers 20 us late"),
+    ("timeouts", "their memory never answers"),
+    ("bad-chains", "descriptor loops"),
+    ("flr-loop", "function level resets under load"),
+    ("flow-thrash", "a new flow in every frame"),
+    ("receive-starvation", "frames for rings without buffers"),
+)
 
 
 def _sustained():
@@ -71,6 +85,9 @@ def _sustained():
         drive("nvme-mixed-4k-sustained", "read and write 4 KiB in turn", 4096, mixed=True),
         drive("nvme-read-512-sustained", "read 512 octets, drives kept busy", 512,
               packets=50_000),
+        *(Scenario(f"interference-{attack}", f"a victim beside 15: {what}", "interference",
+                   "share", 60, queues=15, packets=1_000, attack=attack)
+          for attack, what in _ATTACKS),
         drive("nvme-read-4k-all", "read 4 KiB, all drives", 4096, everyone=True, depth=16),
     )
 

@@ -13,6 +13,7 @@ from ..link.world import Event
 from .account import traffic_of
 from .catalog import CATALOG
 from .gft import gft
+from .interference import interference
 from .net import latency_net, net_bidir, net_rx, net_tx
 from .nvme import latency_nvme, nvme
 from .sustained import net_sustained, nvme_sustained, zero_loss
@@ -20,7 +21,7 @@ from .sustained import net_sustained, nvme_sustained, zero_loss
 KINDS = {"net_tx": net_tx, "net_rx": net_rx, "net_bidir": net_bidir, "gft": gft, "nvme": nvme,
          "latency_net": latency_net, "latency_nvme": latency_nvme,
          "net_sustained": net_sustained, "nvme_sustained": nvme_sustained,
-         "zero_loss": zero_loss}
+         "zero_loss": zero_loss, "interference": interference}
 LOGGED = (Event.FRAME_OUT, Event.FRAME_IN, Event.TLP_UP, Event.DOORBELL)
 
 

@@ -118,6 +118,11 @@ class Drive:
             self.offered += count
         return count
 
+    @property
+    def waiting(self):
+        """Whether a completion is there."""
+        return int(self._cq[self.head % self.pair.entries, 7] & 1 == self.phase)
+
     def take(self):
         """Take the entries of the new phase; their command identifiers."""
         size, count = self.pair.entries, 0

@@ -6,10 +6,7 @@ IDLE_POLLS = 2  # empty looks after which a queue waits for its interrupt again
 
 
 class _Service:
-    """One queue: polled while there is work, else woken by its message.
-
-    ``quota`` ends the offers; ``share`` of the ring is the most that is outstanding.
-    """
+    """One queue, polled while there is work, else woken by its message; ``quota`` ends offers."""
 
     def __init__(self, bus, ring, message, quota, rate=None):
         self.bus, self.ring, self.message, self.quota = bus, ring, message, quota
@@ -113,12 +110,21 @@ class DriveService(_Service):
         return taken
 
 
-async def serve(env, services, ended, *, poll_ns, timeout_ns, say=None):
-    """Look at every queue each ``poll_ns`` until ``ended()``; ``TimeoutError`` when time is up."""
-    end = env.now_ns + timeout_ns
+async def serve(env, services, ended, *, poll_ns, stall_ns=200_000):
+    """Look at every queue each ``poll_ns`` until ``ended()``.
+
+    ``TimeoutError`` when no queue has moved for ``stall_ns``.
+    """
+    moved, count = env.now_ns, None
     while not ended():
         for service in services:
             service.step()
-        if env.now_ns >= end:
-            raise TimeoutError(f"a sustained run must end within {timeout_ns} ns")
+        now, seen = env.now_ns, sum(service.ring.taken + service.ring.offered
+                                    for service in services)
+        if seen != count:
+            moved, count = now, seen
+        if stall_ns is not None and now - moved >= stall_ns:
+            stuck = [f"{service.ring.offered} offered, {service.ring.taken} taken, "
+                     f"{int(service.ring.waiting)} waiting" for service in services]
+            raise TimeoutError(f"a queue must move within {stall_ns} ns: {'; '.join(stuck[:8])}")
         await env.bus.sleep(poll_ns)

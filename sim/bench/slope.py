@@ -2,7 +2,7 @@
 
 import numpy
 
-__all__ = ["slope_ns", "percentiles", "spread"]
+__all__ = ["slope_ns", "percentiles", "spread", "tail"]
 
 
 def slope_ns(times_ns, *, low=0.25, high=0.95):
@@ -24,3 +24,10 @@ def percentiles(values_ns):
     if not len(values_ns):
         return {"p50": None, "p99": None}
     return {name: float(numpy.percentile(values_ns, q)) for name, q in (("p50", 50), ("p99", 99))}
+
+
+def tail(values_ns):
+    """``{"p50", "p99", "p999"}`` of latencies."""
+    marks = (("p50", 50), ("p99", 99), ("p999", 99.9))
+    return {name: float(numpy.percentile(values_ns, q)) if len(values_ns) else None
+            for name, q in marks}

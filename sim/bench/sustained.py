@@ -23,10 +23,6 @@ NVME_DEPTH = 64
 LINE_SLACK = 1.02  # what is offered to a line that is to be full
 
 
-def _patience(operations, functions):
-    return 200_000 + 400 * operations + 20_000 * functions
-
-
 async def net_tenants(env, scenario, seed):
     """``(tenants, transmit rings, receive rings)`` of a network scenario."""
     config = env.config
@@ -112,8 +108,7 @@ async def net_sustained(env, scenario, packets, seed):
     def ended():
         sent = all(ring.taken >= quota for ring in transmit)
         return sent and (not into or arrival.ended())
-    await serve(env, services + drives, ended, poll_ns=POLL_NS,
-                timeout_ns=_patience(packets, len(services) + len(drives)))
+    await serve(env, services + drives, ended, poll_ns=POLL_NS)
     operations, extra, slopes = 0, {}, []
     if transmit:
         times = env.world.log(Event.FRAME_OUT)["time_ps"] / 1000
@@ -150,8 +145,7 @@ async def zero_loss(env, scenario, packets, seed):
         messages = _interrupts(env)
         _offer_wire(env, tenants.flows, packets, scenario.octets, mpps)
         arrival = _Arrival(env, into, packets)
-        await serve(env, services, arrival.ended, poll_ns=POLL_NS,
-                    timeout_ns=_patience(packets, len(services)))
+        await serve(env, services, arrival.ended, poll_ns=POLL_NS)
         lost = packets - arrival.count
         trials.append({"mpps": mpps, "lost": lost,
                        "interrupts_per_op": (_interrupts(env) - messages) / packets})
@@ -211,7 +205,7 @@ async def nvme_sustained(env, scenario, packets, seed):
     env.begin()
     messages = _interrupts(env)
     await serve(env, drives, lambda: all(drive.ring.taken >= quota for drive in drives),
-                poll_ns=POLL_NS, timeout_ns=_patience(10 * packets, count))
+                poll_ns=POLL_NS)
     log = env.world.log(Event.TLP_UP)
     log = log[log["c"] >> 8 & 0xFF == 0x60]
     times, counts = [], []

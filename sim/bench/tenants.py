@@ -17,10 +17,13 @@ VOLUME_OCTETS = 1 << 20
 GUEST_OCTETS = 1 << 24
 
 
-async def together(works):
-    """Run coroutines at the same time; their results in order."""
-    tasks = [cocotb.start_soon(work) for work in works]
-    return [await task for task in tasks]
+async def together(works, *, most=16):
+    """Run coroutines at the same time, ``most`` at once; their results in order."""
+    works, results = list(works), []
+    for first in range(0, len(works), most):
+        tasks = [cocotb.start_soon(work) for work in works[first:first + most]]
+        results += [await task for task in tasks]
+    return results
 
 
 class Tenants:

@@ -35,22 +35,21 @@ class VirtualBar:
         Its lowest four bits.
     real : int or None
         What the card's register holds while the BAR is placed; None if it has none.
+    other : int
+        Offset of the BAR's other double word.
     """
 
-    def __init__(self, size, shift, flags, real):
-        self.mask = ~(size - 1) >> shift & 0xFFFF_FFFF
+    def __init__(self, size, shift, flags, real, other):
+        self.other, self.mask = other, ~(size - 1) >> shift & 0xFFFF_FFFF
         self.flags, self.real, self.value = flags if shift == 0 else 0, real, 0
 
-    def read(self, raw):
-        """What the guest reads where the card has ``raw``: a reset shows."""
-        if self.real is not None and (raw ^ self.real) & ~0xF:
-            self.value = 0
-        return self.value | self.flags
+    def placed(self, raw):
+        """Does the card hold ``raw`` because the BAR is where it was put?"""
+        return self.real is None or not (raw ^ self.real) & ~0xF
 
     def write(self, value):
-        """Keep what the guest writes; what the card gets."""
+        """Keep what the guest writes."""
         self.value = value & self.mask
-        return self.real
 
 
 class Overlay(Port):
@@ -127,7 +126,8 @@ class Overlay(Port):
     def _bar(self, offset, size, flags, address):
         for shift in (0, 32):
             real = None if address is None else address >> shift & 0xFFFF_FFFF
-            self.bars[offset + shift // 8] = VirtualBar(size, shift, flags, real)
+            other = offset + (4 if shift == 0 else 0)
+            self.bars[offset + shift // 8] = VirtualBar(size, shift, flags, real, other)
 
     def _fix(self, offset, mask, value, size):
         """These bits read as ``value``; ``size`` octets from ``offset``."""
@@ -159,7 +159,11 @@ class Overlay(Port):
         if raw == PCI_ERROR_RESPONSE and not (self.alone and word in (0, *self.bars)):
             return (1 << 8 * size) - 1
         if word in self.bars:
-            raw = self.bars[word].read(raw)
+            bar = self.bars[word]
+            half = self.bars[bar.other]
+            if not (bar.placed(raw) and half.placed(await self.port.config_read(bar.other, 4))):
+                bar.value = half.value = 0  # a reset shows
+            raw = bar.value | bar.flags
         if self.alone and word == PCI_COMMAND:
             raw |= self.memory_enable
         mask, value = self.fixed.get(word, (0, 0))
@@ -177,9 +181,11 @@ class Overlay(Port):
     async def _write(self, offset, size, value):
         bar = self.bars.get(offset)
         if bar is not None and size == 4:
-            real = bar.write(value)
-            if real is not None:
-                await self.port.config_write(offset, 4, real)
+            bar.write(value)
+            # Both halves: a guest that puts back what a reset took writes only what differs.
+            for half in (offset, bar.other):
+                if bar.real is not None:
+                    await self.port.config_write(half, 4, self.bars[half].real)
             return
         if self.alone and offset == PCI_COMMAND:
             self.memory_enable = value & PCI_COMMAND_MEMORY

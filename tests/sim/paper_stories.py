@@ -74,11 +74,16 @@ def physical_functions(guest):
         place(slot)
     assert net.read(0, 0x14, 1) == 0
     serial = identify(guest, drive)
-    drive.configure(express(drive) + 8, 2, 0x8000)  # FLR
-    guest.sleep(100_000_000)
-    assert drive.config(0x10) == 4 and drive.config(0x04, 2) & 6 == 0
-    assert drive.read(0, 0x1C) == 0xFFFF_FFFF
-    place(drive)
+    for slot in guest.slots:
+        slot.configure(express(slot) + 8, 2, 0x8000)  # FLR
+        guest.sleep(100_000_000)
+        assert slot.config(0x10) == 4 and slot.config(0x04, 2) & 6 == 0
+        assert slot.read(0, 0x1C) == 0xFFFF_FFFF
+        for offset, value in ((0x10, 0x1000_0004), (0x14, 0), (0x18, 0x1001_0004), (0x1C, 0)):
+            if slot.config(offset) != value:  # as Linux restores a function
+                slot.configure(offset, 4, value)
+        slot.configure(0x04, 2, 0x406)
+    assert net.read(0, 0x14, 1) == 0
     assert identify(guest, drive, vector=2) == serial
     guest.log["serial"] = serial
     began = guest.time

@@ -1,0 +1,203 @@
+"""A victim alone, then beside attackers: what is left of its rate, and what its latency becomes.
+
+The victim sends minimum frames at a paced rate below its fair share, receives as many, and reads
+4 KiB blocks one after the other. All is measured twice in one run, without and with the attack.
+"""
+
+from types import SimpleNamespace
+
+import cocotb
+import numpy
+
+from ..link.world import Event
+from .attacks import ATTACKS, Attackers
+from .frames import udp_frame
+from .net import start_flows
+from .rings import Drive, Ring
+from .service import DriveService, NetReceive, NetTransmit, serve
+from .slope import tail
+from .sustained import command_maker
+from .tenants import Tenants
+
+__all__ = ["interference"]
+
+POLL_NS = 250
+VICTIM_MPPS = 2.0     # below a sixteenth of what the card sends
+SETTLE_NS = 10_000    # of an attack, before the window opens
+DRAIN_NS = 30_000     # after it: what is later than this is lost
+OCTETS = 60
+
+
+class Wire:
+    """The far end: sources take turns on one line, each at its own rate, as their frames are due.
+
+    A source is ``(frames, mpps)``: its frames go round for ever, until it is taken away.
+    """
+
+    ROUND_NS = 500
+
+    def __init__(self, env):
+        self.env, self.sources, self.counts, self.stopping = env, {}, {}, False
+
+    def add(self, name, frames, mpps, *, most=None):
+        """Send ``frames`` at ``mpps`` from now on, ``most`` of them at most."""
+        self.sources[name] = (frames, 1e6 / mpps, self.env.world.now_ps, most)
+        self.counts[name] = 0
+
+    def remove(self, name):
+        """Send no more of them."""
+        del self.sources[name]
+
+    async def run(self):
+        """Serve until ``stopping``."""
+        while not self.stopping:
+            until, due = self.env.world.now_ps + 1000 * self.ROUND_NS, []
+            for name, (frames, gap_ps, start_ps, most) in self.sources.items():
+                n = self.counts[name]
+                while (time := start_ps + n * gap_ps) < until and n != most:
+                    due.append((time, frames[n % len(frames)]))
+                    n += 1
+                self.counts[name] = n
+            for time, frame in sorted(due):
+                self.env.world.wire_send(frame, not_before_ps=round(time))
+            await self.env.bus.sleep(self.ROUND_NS)
+
+
+class _Timed(NetTransmit):
+    """A transmit queue that keeps when each frame was offered."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.times = []
+
+    def ring_bell(self):
+        self.times += [self.bus.now_ns()] * (self.ring.offered - len(self.times))
+        super().ring_bell()
+
+
+class _TimedDrive(DriveService):
+    """A drive of depth 1 that keeps when each command was submitted."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.times = []
+
+    def ring_bell(self):
+        self.times.append(self.bus.now_ns())
+        super().ring_bell()
+
+
+class _Victim:
+    def __init__(self, env, tenants, wire):
+        self.env, self.flow, self.wire = env, tenants.flows[0], wire
+        self.net, self.drive = tenants.net[0], tenants.drives[0]
+        self.net_ring = None
+
+    def prepare(self):
+        """Frames in their descriptors, a command in its slot."""
+        for _ in range(self.net.tx.size):
+            self.net.queue(udp_frame(self.flow[0], OCTETS))
+        self.net.tx.avail_idx = 0
+        self.transmit = Ring(self.net.tx)
+        self.receive = NetReceive(self.net, Ring(self.net.rx, posted=True))
+        self.blocks = Drive(self.drive.queues[1], 1, command_maker(self.drive, 4096, "read", 1))
+
+    async def window(self, frames):
+        """Send, receive and read for as long as ``frames`` take; what was seen."""
+        env, world = self.env, self.env.world
+        sent, received, read = self.transmit.offered, self.receive.ring.taken, self.blocks.taken
+        out = _Timed(self.net, self.transmit, sent + frames, rate=VICTIM_MPPS)
+        out.times = [0] * sent
+        # The rate counts from the first offer of this window.
+        out.began = env.now_ns - 1000 * sent / VICTIM_MPPS
+        drive = _TimedDrive(self.drive, self.blocks, None)
+        drive.times = [0] * self.blocks.offered
+        env.begin()
+        first_frame = env.first_frame
+        start_ps = world.now_ps
+        self.wire.add("victim", [udp_frame(self.flow[1], OCTETS)], VICTIM_MPPS, most=frames)
+        end = env.now_ns + 1000 * frames / VICTIM_MPPS
+        if self.blocks.offered > self.blocks.taken:  # from the window before
+            drive.times[-1] = env.now_ns
+        cq_before = self.blocks.taken
+        await serve(env, [out, self.receive, drive], lambda: env.now_ns >= end,
+                    poll_ns=POLL_NS, stall_ns=None)
+        reads = self.blocks.taken - read
+        span = env.now_ns
+        drive.quota = self.blocks.offered  # nothing new
+        self.wire.remove("victim")
+        await serve(env, [out, self.receive, drive], lambda: env.now_ns >= end + DRAIN_NS,
+                    poll_ns=POLL_NS, stall_ns=None)
+        return SimpleNamespace(
+            transmit=self._frames(first_frame, out.times[sent:], frames),
+            receive={"share": (self.receive.ring.taken - received) / frames,
+                     "samples": self.receive.ring.taken - received,
+                     **self._received()},
+            read=self._reads(drive, cq_before, reads, span - start_ps / 1000))
+
+    def _frames(self, first, offered, frames):
+        """The victim's frames at the MAC, by their source address; rate and latency."""
+        world, mine = self.env.world, []
+        source = self.flow[0].source.to_bytes(4, "big")
+        for n in range(first, world.wire_count()):
+            time_ps, octets, _ = world.wire_frame(n)
+            if octets[26:30] == source:
+                mine.append(time_ps / 1000)
+        latencies = numpy.array(mine[:len(offered)]) - offered[:len(mine)]
+        return {"share": len(mine) / frames, "samples": len(mine), **tail(latencies)}
+
+    def _received(self):
+        """Latency from the first octet at the MAC to the used ring, if none was lost."""
+        log = self.env.world.log(Event.TLP_UP)
+        ring = self.net.rx.used
+        mine = log[(log["c"] >> 8 & 0xFF == 0x60) & (log["b"] >= ring.address + 4)
+                   & (log["b"] < ring.address + ring.size - 2)]
+        times = numpy.repeat(mine["time_ps"] / 1000, ((mine["c"] >> 16) // 8).astype(int))
+        came = self.env.world.log(Event.FRAME_IN)["time_ps"] / 1000
+        return tail(times - came if len(times) == len(came) else [])
+
+    def _reads(self, drive, before, reads, span_ns):
+        log = self.env.world.log(Event.TLP_UP)
+        ring = drive.ring.pair.cq
+        ended = log[(log["b"] >= ring.address) & (log["b"] < ring.address + ring.size)]
+        ended = ended["time_ps"] / 1000
+        began = numpy.array(drive.times[before:before + len(ended)])
+        return {"kiops": 1e6 * reads / span_ns, "samples": len(ended),
+                **tail(ended[:len(began)] - began)}
+
+
+async def interference(env, scenario, packets, seed):
+    """The victim alone, then beside ``scenario.queues`` attackers."""
+    config = env.config
+    count = min(scenario.queues, config.virtio_net_vfs - 1)
+    table = await start_flows(env, seed)
+    tenants = Tenants(env, table)
+    starve = scenario.attack == "receive-starvation"
+    await tenants.start(net=1 + count, nvme=1, frame_octets=OCTETS, depth=64,
+                        entries=min(64, config.virtio_queue_size))
+    if starve:  # only the victim posts buffers: the others' are behind an index never moved
+        for driver in tenants.net[1:]:
+            await driver.device.reset()
+            driver.forget()
+            driver.receive_buffers = 1
+            await driver.restart()
+    wire = Wire(env)
+    line = cocotb.start_soon(wire.run())
+    victim = _Victim(env, tenants, wire)
+    victim.prepare()
+    alone = await victim.window(packets)
+    attackers = Attackers(env, tenants.net[1:], tenants.flows[1:], OCTETS, wire)
+    task = cocotb.start_soon(ATTACKS[scenario.attack](attackers))
+    await env.bus.sleep(SETTLE_NS)
+    before = attackers.events
+    beside = await victim.window(packets)
+    attackers.stop()
+    await task
+    wire.stopping = True
+    await line
+    alone.read["share"] = 1.0
+    beside.read["share"] = beside.read["kiops"] / alone.read["kiops"]
+    return {"operations": 2 * packets, "slope_ns": None, "latency_ns": {
+        name: beside.transmit[name] for name in ("p50", "p99", "p999")}, "extra": {
+        "attack": scenario.attack, "attackers": count, "attack_events": attackers.events - before,
+        "alone": vars(alone), "beside": vars(beside), "victim_mpps": VICTIM_MPPS}}
