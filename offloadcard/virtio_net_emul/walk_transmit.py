@@ -106,7 +106,7 @@ class WalkTransmit(wiring.Component):
         m.d.comb += self.look.eq(g.function_of(queue))
         m.d.sync += [
             share.eq(self.held <= self.free_reads >> 2),
-            self.scarce.eq((room < 3 * g.pages // 4) | (self.free_reads < g.gather_tags // 2))]
+            self.scarce.eq((room < g.pages // 4) | (self.free_reads < g.gather_tags // 4))]
 
         m.submodules.entries = entries = Entries(g, run=self.run)
         count  = Signal(range(g.batch + 1))
