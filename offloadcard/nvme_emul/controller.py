@@ -165,7 +165,7 @@ class Controller(wiring.Component):
         stream(properties.changes, lifecycle.changes)
         stream(doorbell.work, submission.work)
         stream(doorbell.wakes, submission.wakes)
-        stream(admin.visits, submission.events)
+        buffered(admin.visits, submission.events, "visits")
         stream(submission.fetches, fetch.i)
         stream(fetch.o, dispatch.i)
         stream(pool.take, dispatch.slots)
@@ -192,11 +192,13 @@ class Controller(wiring.Component):
         stream(dispatch.admin, admin.i)
         stream(dispatch.ranges, ranges.i)
         stream(prp_read.segments, transfer_read.segments)
-        stream(prp_read.finals, tracker_read.finals)
+        buffered(prp_read.finals, tracker_read.finals, "finals_read")
         s.segment_buffer = rest = Buffer(transfer_write.segments.payload.shape())
         merged("segments", rest.i, prp_write.segments, ranges.segments)
         stream(rest.o, transfer_write.segments)
-        merged("finals", tracker_write.finals, prp_write.finals, ranges.finals)
+        s.finals_write = ends = Buffer(tracker_write.finals.payload.shape())
+        merged("finals", ends.i, prp_write.finals, ranges.finals)
+        stream(ends.o, tracker_write.finals)
         for transfer, tracker in ((transfer_read, tracker_read), (transfer_write, tracker_write)):
             stream(transfer.done, tracker.done)
             m.d.comb += [transfer.latency.eq(bank.media_latency),
@@ -210,8 +212,10 @@ class Controller(wiring.Component):
                          prp.marked.eq(abort.marks[number])]
 
         # --- ends -------------------------------------------------------------------------
+        s.admin_results = answers = Buffer(admin.results.payload.shape())
+        stream(admin.results, answers.i)
         merged("results", completion.results, dispatch.results, tracker_read.results,
-               tracker_write.results, admin.results)
+               tracker_write.results, answers.o)
         ended = completion.results
         for part in (abort, journal):
             m.d.comb += [
@@ -271,7 +275,9 @@ class Controller(wiring.Component):
         s.write_mux = write_mux = DmaWriteMux(count=3, tag_width=tag_width, **function_id, **width)
         for client, part in zip(read_mux.clients,
                                 (fetch, prp_read, prp_write, ranges, transfer_write)):
-            self._join(m, part.reads.requests, client.requests)
+            s += (rest := Buffer(part.reads.requests.payload.shape()))
+            stream(part.reads.requests, rest.i)
+            self._join(m, rest.o, client.requests)
             self._join(m, client.beats, part.reads.beats)
         for client, part in zip(write_mux.clients, (transfer_read, completion, admin)):
             self._join(m, part.writes.beats, client.beats)

@@ -152,31 +152,30 @@ class PageWriter(wiring.Component):
             at.eq(newest - Mux(reads, index[4:6], index_r[4:6])),
             self.entry_address.eq(Cat(at, p.function_id)),
         ]
+        # Each kind's word rests in a register before one is chosen.
+        words = {kind: Signal(32, name=f"word_{kind.name.lower()}") for kind in PageKind}
+        self._controller(m, words[PageKind.CONTROLLER], rom_r.data, inside, number_r)
+        self._namespace(m, words[PageKind.NAMESPACE], rom_r.data, inside, number_r, row)
+        self._smart(m, words[PageKind.SMART], rom_r.data, inside, number_r)
+        self._errors(m, words[PageKind.ERROR], small, number_r)
+        m.d.comb += words[PageKind.FIRMWARE].eq(Mux(inside, rom_r.data, 0))
+        for number, entry in enumerate(entries):
+            with m.If(small & (number_r == number) & (number < active)):
+                m.d.comb += words[PageKind.LIST].eq(entry)
+        tail = pages.nguid(0, 0)[8:]
+        for number, value in ((0, 0x1002),  # NIDT NGUID, NIDL 16
+                              (1, Cat(p.nsid[:16], p.function_id)),
+                              (3, int.from_bytes(tail[:4], "little")),
+                              (4, int.from_bytes(tail[4:], "little"))):
+            with m.If(small & (number_r == number)):
+                m.d.comb += words[PageKind.DESCRIPTORS].eq(value)
+        rested = {kind: Signal.like(value, name=f"{value.name}_r") for kind, value in words.items()}
+        with m.If(reads):
+            m.d.sync += [rested[kind].eq(value) for kind, value in words.items()]
         with m.Switch(p.kind):
-            with m.Case(PageKind.CONTROLLER):
-                self._controller(m, word, rom_r.data, inside, number_r)
-            with m.Case(PageKind.NAMESPACE):
-                self._namespace(m, word, rom_r.data, inside, number_r, row)
-            with m.Case(PageKind.LIST):
-                for number, entry in enumerate(entries):
-                    with m.If(small & (number_r == number) & (number < active)):
-                        m.d.comb += word.eq(entry)
-            with m.Case(PageKind.DESCRIPTORS):
-                with m.Switch(Mux(small, number_r, 0x3FF)):
-                    with m.Case(0):
-                        m.d.comb += word.eq(0x1002)  # NIDT NGUID, NIDL 16
-                    with m.Case(1):
-                        m.d.comb += word.eq(Cat(p.nsid[:16], p.function_id))
-                    with m.Case(3, 4):
-                        tail = pages.nguid(0, 0)[8:]
-                        m.d.comb += word.eq(Mux(number_r[0], int.from_bytes(tail[:4], "little"),
-                                                int.from_bytes(tail[4:], "little")))
-            with m.Case(PageKind.SMART):
-                self._smart(m, word, rom_r.data, inside, number_r)
-            with m.Case(PageKind.ERROR):
-                self._errors(m, word, small, number_r)
-            with m.Case(PageKind.FIRMWARE):
-                m.d.comb += word.eq(Mux(inside, rom_r.data, 0))
+            for kind, value in rested.items():
+                with m.Case(kind):
+                    m.d.comb += word.eq(value)
 
         # Beats: one segment up to the page's end at PRP1, the rest at PRP2.
         m.submodules.buffer = buffer = Buffer(self.writes.beats.payload.shape())
@@ -260,6 +259,9 @@ class PageWriter(wiring.Component):
                 with m.Else():
                     m.next = "PRIME"
             with m.State("PRIME"):
+                m.d.comb += prime.eq(1)
+                m.next = "PRIME-KIND"
+            with m.State("PRIME-KIND"):
                 m.d.comb += prime.eq(1)
                 m.next = "PRIME-WORD"
             with m.State("PRIME-WORD"):

@@ -263,3 +263,35 @@ def test_allowance():
         assert await burst(driver) <= free + 50
 
     bench.run(test, limit=12_000)
+
+
+def test_slow_memory_holds_its_own():
+    """A function whose memory is slow has one of four fetches in flight, whatever it rings; the
+    other's commands go on meanwhile, and in the end all are answered."""
+    bench = Bench(FAST)
+
+    async def test(ctx):
+        for function_id in (1, 4):
+            await bench.volume(ctx, function_id, 1, base=0, blocks=64)
+        slow, other = Driver(bench, 1), Driver(bench, 4)
+        for each in (slow, other):
+            await each.enable(ctx)
+            await each.create_queue(ctx, 1)
+        await slow.create_queue(ctx, 2)
+        bench.slow[1] = 1500
+        seen, begin = len(bench.reads), bench.cycle
+        for qid in (1, 2):
+            for _ in range(3):
+                slow.put(qid, Opcode.FLUSH, nsid=1)
+                await slow.ring(ctx, qid)
+        slow.put(0, AdminOpcode.ABORT)
+        await slow.ring(ctx, 0)
+        for _ in range(8):
+            assert (await other.command(ctx, 1, Opcode.FLUSH, nsid=1)).status == 0
+        assert bench.cycle < begin + 1500
+        assert len([entry for entry in bench.reads[seen:] if entry[1] == 1]) == 1
+        for qid, count in ((0, 1), (1, 3), (2, 3)):
+            for _ in range(count):
+                await slow.wait(ctx, qid)
+
+    bench.run(test, limit=12_000)
