@@ -8,7 +8,7 @@ export PATH := $(BIN):$(PATH)
 export YOWASP_CACHE_DIR := $(CURDIR)/build/yowasp
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test check unit formal system house lint thirdparty clean
+.PHONY: demo test check unit formal system house lint thirdparty performance clean
 
 demo: $(STAMP)
 	$(BIN)/offloadcard demo
@@ -40,6 +40,10 @@ house: $(STAMP)
 
 thirdparty: $(STAMP)
 	$(BIN)/python -m pytest -q -m thirdparty tests
+
+# The page and the pictures, from the results in docs/performance/results.
+performance: $(STAMP)
+	$(BIN)/python -m sim.bench.page docs/performance
 
 clean:
 	rm -rf build
