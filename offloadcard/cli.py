@@ -86,6 +86,29 @@ def bench(**options):
 
 
 @main.command()
+@click.option("--script", metavar="FILE", help="Run this in every guest.  [default: a shell]")
+@click.option("--guests", type=int, help="How many.  [default: 1, or as the script says]")
+@click.option("--preset", default="small", show_default=True)
+@click.option("--kernel", default="6.1", show_default=True, metavar="VERSION",
+              help="Of an installed linux-source package, or a User-Mode Linux program.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--mmio-ns", type=int, default=0, show_default=True,
+              help="What a register access costs a guest's processor.")
+@click.option("--interrupt-ns", type=int, default=0, show_default=True,
+              help="What an interrupt costs it.")
+@click.option("--waves", help="Record waveforms into this file.")
+@click.option("--pcap", help="Record the wire's frames into this file.")
+@click.option("--out", help="Where the guests leave files.  [default: below build/linux/runs]")
+@click.option("--table", is_flag=True,
+              help="Write the table of docs/linux.md from build/linux/results.json; no more.")
+@_clear_errors
+def linux(**options):
+    """Boot a real Linux on the card; give a shell, or run a script and end with its exit code."""
+    from offloadcard.commands import linux as command
+    sys.exit(command.run(**options))
+
+
+@main.command()
 @click.option("--tier", type=int, help="Up to this tier.  [default: all that the machine offers]")
 @click.option("--repeats", type=int, default=5, show_default=True, help="Runs of each.")
 @click.option("--seconds", type=float, default=2.0, show_default=True, help="Length of a run.")
@@ -137,6 +160,8 @@ def verilog(**options):
 @click.option("--route", is_flag=True, help="Place and route too (preset ecp5 only).")
 @click.option("--seeds", type=int, default=1, show_default=True,
               help="Routings to try; the report gives the range.")
+@click.option("--against", metavar="FILE",
+              help="Record of another number of functions: fail if logic differs by over 5 %.")
 @_clear_errors
 def synth(**options):
     """Synthesise; report cells and levels of logic."""

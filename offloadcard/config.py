@@ -23,15 +23,17 @@ class CardConfig:
     pcie_tags: int = 256             # DMA reads in flight; each owns READ_MAX octets of buffer
     completion_timeout_us: int = 50_000
     virtio_queue_size: int = 1024
-    virtio_queue_pairs: int = 1      # contexts are sized by it
+    virtio_queue_pairs: int = 8      # contexts are sized by it
     nvme_io_queues: int = 16         # I/O submission queues a function
     nvme_queue_size: int = 1024
     nvme_mdts_octets: int = 128 * 1024
     gft_flows: int = 4096
     gft_packet_buffer_octets: int = 128 * 1024
+    gft_exception_octets: int = 128 * 1024  # of packets on their way to the slow path
+    gft_order_budget: int = 64       # of one order slot: a segment of 64 KiB in frames, and more
     max_frame_octets: int = 9216
     port_gbps: int = 100
-    dma_tag_width: int = 12          # of each house's DMA ports
+    dma_tag_width: int = 16          # of each house's DMA ports
 
     def __post_init__(self):
         def check(name, ok, must):
@@ -54,6 +56,9 @@ class CardConfig:
             check(name, power_of_two(size) and 4 <= size <= 4096, "a power of two, 4 to 4096")
         check("virtio_queue_pairs", 1 <= self.virtio_queue_pairs <= 16, "1 to 16")
         check("nvme_io_queues", 1 <= self.nvme_io_queues <= 63, "1 to 63")
+        check("gft_exception_octets", self.gft_exception_octets >= 2 * (self.max_frame_octets + 64),
+              "room for two of the longest frames and their descriptors")
+        check("gft_order_budget", 1 <= self.gft_order_budget < 1 << 15, "1 to 32767")
         check("gft_flows", power_of_two(self.gft_flows) and self.gft_flows >= 16,
               "a power of two, 16 or more")
 
@@ -86,15 +91,18 @@ class CardConfig:
 
 MODEL = CardConfig()
 SMALL = replace(MODEL, name="small", data_width=128, virtio_net_vfs=7, nvme_vfs=7,
-                function_id_width=4, pcie_tags=64, virtio_queue_size=256, nvme_io_queues=4,
-                nvme_queue_size=256, gft_flows=1024, gft_packet_buffer_octets=32 * 1024)
+                function_id_width=4, pcie_tags=64, virtio_queue_size=256, virtio_queue_pairs=2,
+                nvme_io_queues=4, nvme_queue_size=256, gft_flows=1024,
+                gft_packet_buffer_octets=32 * 1024, gft_exception_octets=32 * 1024,
+                gft_order_budget=32)
 ECP5 = replace(SMALL, name="ecp5", data_width=64, clock_mhz=100, virtio_net_vfs=1, nvme_vfs=1,
-               function_id_width=2, pcie_tags=16, virtio_queue_size=64, nvme_io_queues=1,
+               function_id_width=2, pcie_tags=16, virtio_queue_size=64, virtio_queue_pairs=1,
+               nvme_io_queues=1,
                nvme_queue_size=64, gft_flows=256, gft_packet_buffer_octets=16 * 1024,
-               max_frame_octets=2048, port_gbps=1)
+               gft_exception_octets=8 * 1024, max_frame_octets=2048, port_gbps=1)
 TINY = replace(SMALL, name="tiny", data_width=64, virtio_net_vfs=2, nvme_vfs=2,
                function_id_width=3, pcie_tags=8, virtio_queue_size=8, nvme_io_queues=2,
                nvme_queue_size=8, gft_flows=16, gft_packet_buffer_octets=8 * 1024,
-               max_frame_octets=2048, completion_timeout_us=4)
+               gft_exception_octets=8 * 1024, max_frame_octets=2048, completion_timeout_us=4)
 
 PRESETS = {config.name: config for config in (MODEL, SMALL, ECP5, TINY)}

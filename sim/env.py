@@ -24,6 +24,7 @@ from .host.bus import Message
 from .host.machine import Machine
 from .link.config import LinkConfig
 from .link.world import Event, TlpError, World
+from .rest import Rest
 
 __all__ = ["Env", "LinkBus", "Guest", "arguments", "report"]
 
@@ -62,16 +63,20 @@ class Env:
         Sizes of each guest's memory and of the card's DRAM.
     dram_path : Path
         A file that is the DRAM.
+    quiet_clocks : int
+        After so many clocks without any event the card's clock rests until something is asked of
+        the card, while simulated time goes on; 0: the clock never rests. See :mod:`sim.rest`.
     """
 
     def __init__(self, dut, config, link=None, *, log=(), guest_octets=1 << 26,
-                 dram_octets=1 << 28, dram_path=None):
+                 dram_octets=1 << 28, dram_path=None, quiet_clocks=0):
         self.dut, self.config, self.link = dut, config, link or LinkConfig()
         self.world, self.guests, self.messages = World(), {}, {}
         self.guest_octets, self.dram_octets, self.dram_path = guest_octets, dram_octets, dram_path
         self.log = set(log)
         self._tickets, self._flags, self._next_message = {}, [], 0
-        self.counts = {}
+        self.counts, self.on_interrupt, self.on_frame = {}, None, None
+        self.quiet_clocks, self.rest = quiet_clocks, None
 
     async def __aenter__(self):
         await self.start()
@@ -88,7 +93,7 @@ class Env:
     async def start(self, *, link_up=True):
         """Clock, reset, an empty world, the link up."""
         world = self.world
-        world.set(**self.link.settings(self.config))
+        world.set(**self.link.settings(self.config), quiet_clocks=self.quiet_clocks)
         world.reset()
         world.capability(self._capability())
         self.dram = world.dram(self.dram_octets, self.dram_path)
@@ -104,6 +109,9 @@ class Env:
         self._clock.start()
         await Timer(10 * period, "ps")
         self.dut.rst.value = 0
+        if self.quiet_clocks:
+            self.rest = Rest(self.world, self.dut.clk, self._clock, period)
+            self._masks()
         self._dispatcher = cocotb.start_soon(self._dispatch())
         await Timer(10 * period, "ps")
         if link_up:
@@ -149,6 +157,8 @@ class Env:
     @property
     def now_ns(self):
         """Simulated time since the reset."""
+        if self.rest is not None:
+            self.rest.catch_up()
         return self.world.now_ps / 1000
 
     # --- waking ---
@@ -156,7 +166,10 @@ class Env:
     WAKING = (Event.COMPLETION, Event.INTERRUPT, Event.MANAGEMENT)
 
     def _masks(self):
-        self.world.masks(log=self.log, wake=self.WAKING)
+        wake = [*self.WAKING]
+        wake += [Event.QUIET] if self.rest else []
+        wake += [Event.FRAME_OUT] if self.on_frame else []
+        self.world.masks(log=self.log, wake=wake)
 
     def keep(self, *kinds):
         """Log these kinds of events from now on."""
@@ -176,6 +189,12 @@ class Env:
                 elif kind == Event.INTERRUPT:
                     message = Message(int(record["b"]), int(record["c"]) & 0xFFFF_FFFF)
                     self.messages[message] = self.messages.get(message, 0) + 1
+                    if self.on_interrupt is not None:
+                        self.on_interrupt(int(record["a"]), message)
+                elif kind == Event.FRAME_OUT and self.on_frame is not None:
+                    self.on_frame(*self.world.wire_frame(int(record["a"])))
+                elif kind == Event.QUIET:
+                    self.rest.begin()
             for flag in self._flags:
                 flag.set()
 
@@ -304,6 +323,11 @@ class Env:
     def wire_send(self, octets, *, error=False):
         """Queue a frame for the card's MAC; it goes at line rate."""
         self.world.wire_send(octets, error=error)
+
+    def listen_to_wire(self, on_frame):
+        """From now on call ``on_frame(time_ps, octets, error)`` for each frame the card sends."""
+        self.on_frame = on_frame
+        self._masks()
 
     def wire_received(self):
         """``[(time_ns, octets)]`` of what the card has sent; frames in error are left out."""

@@ -174,9 +174,9 @@ class Rig:
         function.bus = self.env.bus_of(guest.number)
         return await self.machine.give(function, guest.memory)
 
-    async def tenant_net(self, n, **options):
+    async def tenant_net(self, n, driver=VirtioNetDriver, **options):
         """The driver of network VF ``n``, started."""
-        driver = VirtioNetDriver(await self.give(self.machine.net[n]), **options)
+        driver = driver(await self.give(self.machine.net[n]), **options)
         await driver.start()
         return driver
 

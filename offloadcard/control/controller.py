@@ -6,25 +6,20 @@ then is anything written. Should the card refuse a write after all, what was wri
 
 from dataclasses import dataclass, field
 
+from ..gft.spec import MeterKind
 from ..pcie import spec_config as pcie
 from ..rtl import spec_card
 from ..virtio_net_emul import spec as virtio
 from .flow_table import FlowTable
 from .house import House
+from .limit import Limit, allowances_of, meters_of
 from .network import Port
 from .ports import ManagementError, Mutex
 from .slowpath import SlowPath
 from .topology import ProvisioningError, Topology
-from .volumes import Store, Volume, VolumeTable
+from .volumes import StorageLimit, Store, Volume, VolumeTable
 
 __all__ = ["Limit", "NetworkFunction", "Controller"]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A function's share; 0 is no limit."""
-    bits_per_second:    int = 0
-    packets_per_second: int = 0
 
 
 @dataclass
@@ -55,12 +50,12 @@ class Controller:
         self._change   = Mutex(port)
 
     @classmethod
-    async def attach(cls, port, *, fabric, seed, dram_octets, cores=4, service_ns=20_000,
-                     quota=None):
+    async def attach(cls, port, *, fabric, seed, dram_octets, **slowpath):
         """Know the card behind ``port``, and start its flow table empty.
 
-        ``seed`` keys the hashes and must be a secret of the provider. The slow path is made, not
-        started: run ``controller.slowpath.run()`` as a task.
+        ``seed`` keys the hashes and must be a secret of the provider. ``slowpath`` are parameters
+        of :class:`~.slowpath.SlowPath`, which is made, not started: run
+        ``controller.slowpath.run()`` as a task.
         """
         self = cls(port)
         if await self.card.read("ID") != spec_card.CARD_ID:
@@ -75,8 +70,7 @@ class Controller:
         self.store     = Store(dram_octets)
         self.table     = FlowTable(port, clock_mhz=self.path.clock_mhz)
         await self.table.start(seed=seed)
-        self.slowpath  = SlowPath(port, self.table, self.topology, cores=cores,
-                                  service_ns=service_ns, quota=quota)
+        self.slowpath  = SlowPath(port, self.table, self.topology, **slowpath)
         return self
 
     def is_network_function(self, function_id):
@@ -132,25 +126,28 @@ class Controller:
             raise ProvisioningError(f"`mtu` must be {virtio.MTU_MIN} to {longest}, "
                                     f"not {port.mtu!r}")
         self._check_limit(request.limit)
-        port.metered = bool(request.limit.bits_per_second or request.limit.packets_per_second)
         network = topology.networks.get(port.network.vni)
         if network is not None:
             port = Port(**{**vars(port), "network": network})
         topology.put_port(port)
         before = self.networked.get(function_id)
         undo_limit = before.limit if before else Limit()
-        return [(lambda: self._set_meter(function_id, request.limit),
-                 lambda: self._set_meter(function_id, undo_limit)),
+        return [(lambda: self._set_limit(function_id, request.limit),
+                 lambda: self._set_limit(function_id, undo_limit)),
                 (lambda: self._store_function(request),
                  lambda: self._store_function(before) if before
                  else self._link_down(function_id))]
 
     def _check_limit(self, limit):
-        for rate, burst in ((limit.bits_per_second / 8, 16_384), (limit.packets_per_second, 64)):
-            try:
-                self.table.rate_fields(rate, burst)
-            except ValueError as error:
-                raise ProvisioningError(str(error)) from None
+        if limit.flows not in range(self.table.flows + 1):
+            raise ProvisioningError(f"`flows` must be 0 to {self.table.flows}, "
+                                    f"not {limit.flows!r}")
+        for rates in meters_of(limit).values():
+            for rate, burst in zip(rates, (16_384, 64)):
+                try:
+                    self.table.rate_fields(rate, burst)
+                except ValueError as error:
+                    raise ProvisioningError(str(error)) from None
 
     def _template_step(self, topology, vtep, row):
         fabric = topology.fabric
@@ -195,9 +192,11 @@ class Controller:
             await self.virtio.write("FEATURES", features)
             await self.virtio.write("COMMAND", virtio.Command.STORE)
 
-    async def _set_meter(self, function_id, limit):
-        await self.table.set_meter(function_id, bits_per_second=limit.bits_per_second,
-                                   packets_per_second=limit.packets_per_second)
+    async def _set_limit(self, function_id, limit):
+        for kind, (octets, packets) in meters_of(limit).items():
+            await self.table.set_meter(function_id, bits_per_second=8 * octets,
+                                       packets_per_second=packets, kind=kind)
+        await self.slowpath.set_quota(function_id, limit.flows)
 
     # --- changes --------------------------------------------------------------------------------
 
@@ -215,11 +214,21 @@ class Controller:
         """Another limit, at once."""
         request = self._known(function_id)
         self._check_limit(limit)
-        await self._set_meter(function_id, limit)
+        await self._set_limit(function_id, limit)
         request.limit = limit
-        metered = bool(limit.bits_per_second or limit.packets_per_second)
-        if metered != self.topology.ports[function_id].metered:
-            await self._change_port(request, hard=False, metered=metered)
+
+    async def set_wire_limit(self, *, new_flows_per_second):
+        """How many packets a second from the wire may go to the slow path; 0 is no limit."""
+        limit = Limit(new_flows_per_second=new_flows_per_second)
+        self._check_limit(limit)
+        await self.table.set_meter(0, packets_per_second=new_flows_per_second,
+                                   kind=MeterKind.NEW_FLOWS, wire=True)
+
+    async def allowances(self, function_id):
+        """What a function was refused for want of each allowance, and what it has left of flows;
+        the names are those of ``docs/control.md``."""
+        counts = await self.table.exceeded(function_id)
+        return allowances_of(counts, self.slowpath.book, function_id)
 
     async def _change_port(self, request, *, hard, **changes):
         async with self._change:
@@ -263,9 +272,12 @@ class Controller:
             await self.slowpath.forget_function(function_id)
             for name in gone:
                 await self.volumes.clear(*name)
+            if gone:
+                await self.volumes.set_limit(function_id, StorageLimit(),
+                                             clock_mhz=self.path.clock_mhz)
             if self.networked.pop(function_id, None):
                 await self._link_down(function_id)
-                await self._set_meter(function_id, Limit())
+                await self._set_limit(function_id, Limit())
 
     # --- functions ------------------------------------------------------------------------------
 

@@ -4,7 +4,9 @@ from ..gft.spec import (
     LAYER_SETS,
     MANAGEMENT,
     TEMPLATES,
+    Allowance,
     FlowEntry,
+    MeterKind,
     Opcode,
     Reason,
     Status,
@@ -26,7 +28,9 @@ class FlowTableError(Exception):
 class FlowTable:
     """One command at a time, each awaited to its completion.
 
-    ``clock_mhz`` is the card's clock, by which limits are counted.
+    Keys and entries are staged in registers that keep their value, and nobody else writes them:
+    only the words that differ from the last command's are written. ``clock_mhz`` is the card's
+    clock, by which limits are counted.
     """
 
     _patience = 10_000  # reads of a status before we say that the engine is dead
@@ -38,11 +42,19 @@ class FlowTable:
         self.flows     = None
         self._mutex    = Mutex(port)
         self._tag      = 0
+        self._staged   = {}  # register -> octets that it holds
 
-    async def start(self, *, seed, exception_limit=64):
-        """Key the hashes, wait until the tables are clear, and let both directions look up."""
+    async def start(self, *, seed, exception_limit=None):
+        """Key the hashes, wait until the tables are clear, and let both directions look up.
+
+        ``exception_limit``: packets that a function may have at the slow path; unless told
+        otherwise twice what one order slot takes.
+        """
         async with self._mutex:
+            self._staged.clear()
             self.flows = await self.house.read("FLOWS")
+            if exception_limit is None:
+                exception_limit = 2 * await self.house.read("ORDER_BUDGET")
             await self._ready()
             await self.house.write("SEED", seed)
             await self._ready()
@@ -72,17 +84,26 @@ class FlowTable:
                 return Status(done.status), done.handle
         raise FlowTableError(f"{opcode.name} of row {handle} is not completed")
 
+    async def _stage(self, prefix, octets):
+        """Let the registers ``prefix0``, ``prefix1``, … hold ``octets``."""
+        for number in range(len(octets) // 8):
+            name, word = f"{prefix}{number}", octets[8 * number:8 * number + 8]
+            if self._staged.get(name) != word:
+                self._staged.pop(name, None)  # should the write fail
+                await self.house.write(name, int.from_bytes(word, "little"))
+                self._staged[name] = word
+
     async def insert(self, key, entry, *, handle):
         """Put ``entry`` (fields) under ``key`` (octets) into row ``handle``: status and row."""
         async with self._mutex:
-            await self.house.write_wide("KEY", key)
-            await self.house.write_wide("ENTRY", pack(FlowEntry, entry))
+            await self._stage("KEY", key)
+            await self._stage("ENTRY", pack(FlowEntry, entry))
             return await self._command(Opcode.INSERT, handle=handle)
 
     async def update(self, entry, *, handle):
         """Another action for row ``handle``."""
         async with self._mutex:
-            await self.house.write_wide("ENTRY", pack(FlowEntry, entry))
+            await self._stage("ENTRY", pack(FlowEntry, entry))
             return (await self._command(Opcode.UPDATE, handle=handle))[0]
 
     async def delete(self, *, handle):
@@ -96,11 +117,17 @@ class FlowTable:
             status, found = await self._command(Opcode.SCAN, handle=handle, epoch=epoch)
         return found if status == Status.OK else None
 
-    async def events(self):
-        """Take the events that wait."""
+    async def expire_from(self, handle, *, epoch):
+        """As :meth:`idle_from`, and its row is free again, in one command."""
+        async with self._mutex:
+            status, found = await self._command(Opcode.EXPIRE, handle=handle, epoch=epoch)
+        return found if status == Status.OK else None
+
+    async def events(self, *, most=64):
+        """Take the events that wait, up to ``most``: others may come as fast as these go."""
         events = []
         async with self._mutex:
-            while (event := await self.house.read("EVENT")).valid:
+            while len(events) < most and (event := await self.house.read("EVENT")).valid:
                 events.append(event)
                 await self.house.write("EVENT_POP", 1)
         return events
@@ -129,14 +156,26 @@ class FlowTable:
         return fields
 
     async def set_meter(self, function_id, *, bits_per_second=0, packets_per_second=0,
-                        burst_octets=16_384, burst_packets=64):
-        """Limits of a function; 0 is none."""
+                        burst_octets=16_384, burst_packets=64, kind=MeterKind.OUT,
+                        wire=False):
+        """Limits of a function, of one kind; 0 is none. ``wire``: new flows from the wire."""
         octets  = self.rate_fields(bits_per_second / 8, burst_octets)
         packets = self.rate_fields(packets_per_second, burst_packets)
         async with self._mutex:
             await self.house.write("METER_OCTETS", octets)
             await self.house.write("METER_PACKETS", packets)
-            await self.house.write("METER", function_id)
+            await self.house.write("METER", {"function_id": function_id, "kind": kind,
+                                             "wire": int(wire)})
+
+    async def exceeded(self, function_id, *, wire=False):
+        """Packets that were dropped for want of each allowance, by :class:`~.spec.Allowance`."""
+        counts = {}
+        async with self._mutex:
+            for allowance in Allowance:
+                await self.house.write("EXCEEDED", {"function_id": function_id,
+                                                    "allowance": allowance, "wire": int(wire)})
+                counts[allowance] = await self.house.read("EXCEEDED_PACKETS")
+        return counts
 
     async def set_template(self, row, *, source, destination, source_mac, destination_mac,
                            udp_port=4789, ttl=64):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from .flow import Direction, Transposition, Tunnel
-from .policy import Allow, Deny, Group, Layer, Match, Meter, Rewrite, Rule, ToFunction, ToWire
+from .policy import Allow, Deny, Group, Layer, Match, Rewrite, Rule, ToFunction, ToWire
 
 __all__ = ["Fabric", "VirtualNetwork", "Remote", "Nat", "AclRule", "Port", "layers_of_port"]
 
@@ -96,7 +96,6 @@ class Port:
     addresses:   tuple[IPv4Address | IPv6Address, ...]
     acl:         tuple[AclRule, ...] = ()
     nats:        tuple[Nat, ...] = ()
-    metered:     bool = False
     dscp:        int | None = None
     mtu:         int = 1500
 
@@ -120,12 +119,12 @@ def _acl(port):
     return Layer("acl", [Group("stateful", [established]), Group("lines", [*lines, *ends])])
 
 
-def _meter(port):
-    rules = [Rule("limit", 0, Match(), Meter(port.function_id))] if port.metered else []
-    if port.dscp is not None:
-        marks = [Rule("mark", 0, Match(_OUT), Rewrite(Transposition(dscp=port.dscp)))]
-        return Layer("meter", [Group("bucket", rules), Group("dscp", marks)])
-    return Layer("meter", [Group("bucket", rules)])
+def _marks(port):
+    """The DSCP of what leaves."""
+    if port.dscp is None:
+        return Layer("dscp", [])
+    mark = Rule("mark", 0, Match(_OUT), Rewrite(Transposition(dscp=port.dscp)))
+    return Layer("dscp", [Group("dscp", [mark])])
 
 
 def _nat(port, fabric):
@@ -191,5 +190,5 @@ def _route(port, ports, fabric):
 
 def layers_of_port(port, ports, fabric):
     """The layers of ``port`` in outbound order; ``ports`` are all of this card."""
-    return [_guard(port), _acl(port), _meter(port), _nat(port, fabric),
+    return [_guard(port), _acl(port), _marks(port), _nat(port, fabric),
             _route(port, ports, fabric)]

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 from ..gft import spec
 from ..rtl.octets import pack, size_of, unpack
-from . import neighbour
-from .encode import Stamp, entry_of_decision, flow_of_key
+from . import icmp_error, neighbour
+from .aging import Aging
+from .encode import Stamp, entry_of_decision, flow_of_key, key_of_flow
+from .flow import Verdict
 from .flow_book import Connections, FlowBook, FlowRecord
 from .policy import evaluate
 from .ports import Mutex
@@ -34,6 +36,7 @@ class SlowPathCounters:
     updated:    int = 0
     evicted:    int = 0
     answered:   int = 0  # ARP and neighbour discovery
+    told:       int = 0  # Time Exceeded
     looked_up:  int = 0  # went back through the table
     dropped:    dict = field(default_factory=dict)  # by reason
 
@@ -45,17 +48,25 @@ class SlowPathCounters:
 class SlowPath:
     """Serves the exceptions of a card.
 
-    ``network`` answers ``layers_of(function_id)``, ``receiver_of(flow)``, ``template_of(tunnel)``
-    and ``mac_of(function_id, asker, target)``. ``cores`` and ``service_ns`` are the processor: a
-    packet is done ``service_ns`` after its core began with it, or ``known_ns`` (a guess) if the
-    packet before it in its slot was of the same flow. Limits printed beside every connection rate
-    come from here.
+    ``network`` answers ``layers_of(function_id)``, ``receiver_of(flow)``, ``template_of(tunnel)``,
+    ``mac_of(function_id, asker, target)`` and ``router_of(function_id, address)``. ``cores`` and
+    ``service_ns`` are the processor: a packet is done ``service_ns`` after its core began with it,
+    or ``known_ns`` if the packet before it in its slot was of the same flow: then nothing is
+    decided, a key is looked up. Both times are guesses, to be stated beside every connection rate
+    (:attr:`parameters`). With ``pairs`` the first packet of a connection has its replies decided,
+    too, within the same service time, so that each connection comes here once.
+
+    Every ``epoch_ns`` an epoch ends (0: never); flows that no packet has met for ``idle_epochs`` of
+    them go. A flow whose FIN was seen goes ``linger_ns`` later, one with RST at once.
     """
 
     idle_ns = 50_000  # how often events are looked for while no packet comes
+    expires = 32      # flows that go before the next packet is served
 
     def __init__(self, port, table, network, *, cores=4, service_ns=20_000, known_ns=1_000,
-                 quota=None):
+                 quota=None, pairs=False, epoch_ns=0, idle_epochs=2, linger_ns=1_000_000):
+        if idle_epochs < 1:
+            raise ValueError(f"`idle_epochs` must be at least 1, not {idle_epochs!r}")
         self.scheduler   = Scheduler(cores=cores, service_ns=service_ns, known_ns=known_ns)
         self.port        = port
         self.table       = table
@@ -66,8 +77,14 @@ class SlowPath:
         self.connections = Connections()
         self.counters    = SlowPathCounters()
         self.generations = {}      # function -> (current, hard)
+        self.pairs       = pairs
         self._rows       = Mutex(port)  # which flow stands in which row, here and in the card
         self._stopping   = False
+        self.parameters  = {"cores": cores, "service_ns": service_ns, "known_ns": known_ns,
+                            "epoch_ns": epoch_ns, "idle_epochs": idle_epochs,
+                            "linger_ns": linger_ns, "quota": self.book.quota, "pairs": pairs}
+        self.aging       = Aging(self, epoch_ns=epoch_ns, idle_epochs=idle_epochs,
+                                 linger_ns=linger_ns)
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -90,6 +107,9 @@ class SlowPath:
             if now - looked >= self.idle_ns:
                 looked = now
                 await self.serve_events()
+                await self.aging.step(now)
+            elif self.aging.busy:
+                await self.aging.step(now)
 
     def stop(self):
         """Let :meth:`run` return."""
@@ -124,7 +144,7 @@ class SlowPath:
                 if not self._is_fresh(record):  # every packet until then raised an event
                     await self.refresh(record)
             elif event.kind == spec.EventKind.TCP_FLAGS:
-                record.closing = True
+                await self.aging.close(record, event.tcp_flags)
 
     # --- one packet -----------------------------------------------------------------------------
 
@@ -136,6 +156,8 @@ class SlowPath:
             verdict = await self._decide(descriptor, frame)
         else:
             self.counters.drop(spec.Reason(descriptor.reason).name)
+            if descriptor.reason == spec.Reason.TTL:
+                await self._time_exceeded(descriptor, frame)
         if verdict == spec.Verdict.LOOKUP:
             self.counters.looked_up += 1
         if verdict == spec.Verdict.LOOKUP or descriptor.counted:
@@ -161,6 +183,25 @@ class SlowPath:
             return await self._talk(descriptor, frame)
         return await self._new_flow(key_octets, flow)
 
+    async def _time_exceeded(self, descriptor, frame):
+        """Tell the guest that its packet ended at the router of its network."""
+        told = icmp_error.sender_of(frame)
+        if descriptor.direction != spec.Direction.GUEST or told is None:
+            return
+        router = self.network.router_of(descriptor.function_id, told)
+        if router is None:
+            return
+        address, mac = router
+        self.counters.told += 1
+        await self._answer(descriptor, icmp_error.time_exceeded(frame, router=address,
+                                                                router_mac=mac))
+
+    async def _answer(self, descriptor, frame):
+        """Send a frame of our own to whom the exception came from."""
+        await self._inject(frame, verdict=spec.Verdict.FORWARD, direction=spec.Direction.WIRE,
+                           destination=spec.DestinationKind.FUNCTION,
+                           destination_function=descriptor.function_id)
+
     async def _talk(self, descriptor, frame):
         """What is no flow: the card answers questions for addresses, and drops the rest."""
         asked = neighbour.question(frame)
@@ -172,10 +213,7 @@ class SlowPath:
             self.counters.drop("UNKNOWN_NEIGHBOUR")
             return spec.Verdict.DROP
         self.counters.answered += 1
-        await self._inject(neighbour.answer(frame, mac), verdict=spec.Verdict.FORWARD,
-                           direction=spec.Direction.WIRE,
-                           destination=spec.DestinationKind.FUNCTION,
-                           destination_function=descriptor.function_id)
+        await self._answer(descriptor, neighbour.answer(frame, mac))
         return spec.Verdict.DROP
 
     # --- flows ----------------------------------------------------------------------------------
@@ -194,6 +232,24 @@ class SlowPath:
         stamp = Stamp(owner=owner, generation=current)
         return entry_of_decision(flow, decision, stamp, template_of=self.network.template_of)
 
+    async def _other_direction(self, record):
+        """Decide the replies to ``record`` now, and put them into the table beside it.
+
+        The row counts against who opened the connection: nobody fills another's quota. What comes
+        of it is what the replies' first packet would be told anyway.
+        """
+        flow = record.decision.reply_to(record.flow)
+        key = pack(spec.Key, key_of_flow(flow))
+        decision = self.evaluate(flow) if key not in self.book.by_key else None
+        if decision is None or decision.verdict == Verdict.DROP or not decision.owners:
+            return
+        owner = decision.owners[0]
+        entry = self._entry(flow, decision, owner)
+        if await self._insert(key, flow, decision, owner, entry, payer=record.payer,
+                              keep=record):
+            record.pair = self.book.by_key[key]
+            record.pair.pair = record
+
     async def _new_flow(self, key, flow):
         decision = self.evaluate(flow)
         if not decision.owners:
@@ -204,15 +260,22 @@ class SlowPath:
         owner = decision.owners[0]
         entry = self._entry(flow, decision, owner)
         async with self._rows:
-            if await self._insert(key, flow, decision, owner, entry):
+            if await self._insert(key, flow, decision, owner, entry, payer=owner):
+                if self.pairs and decision.connections:
+                    await self._other_direction(self.book.by_key[key])
                 return spec.Verdict.LOOKUP
         self.counters.drop("NO_ROW")
         return spec.Verdict.DROP
 
-    async def _insert(self, key, flow, decision, owner, entry):
-        """Put a flow into a row; twice, if the card has no place for its hash at first."""
+    async def _insert(self, key, flow, decision, owner, entry, *, payer, keep=None):
+        """Put a flow into a row, tried twice if the card has no place for its hash at first.
+
+        ``keep`` is a record that does not go for it.
+        """
         for _ in range(2):
-            victim = self.book.victim(owner)
+            victim = self.book.victim(payer)
+            if victim is not None and victim is keep:
+                return False
             if victim is not None:
                 await self._evict(victim)
             handle = self.book.take()
@@ -221,11 +284,12 @@ class SlowPath:
             status, _ = await self.table.insert(key, entry, handle=handle)
             if status == spec.Status.OK:
                 self.counters.inserted += 1
-                self.book.add(FlowRecord(handle, key, flow, decision, owner, entry["generation"]))
+                self.book.add(FlowRecord(handle, key, flow, decision, owner, entry["generation"],
+                                         payer))
                 return True
             self.book.give_back(handle)
-            own = self.book.of_owner(owner)
-            if status != spec.Status.FULL or not own:
+            own = self.book.of_payer(payer)
+            if status != spec.Status.FULL or not own or own[0] is keep:
                 return False
             await self._evict(own[0])
         return False
@@ -240,6 +304,17 @@ class SlowPath:
             self.book.remove(record)
             await self.table.delete(handle=record.handle)
             self.book.give_back(record.handle)
+
+    async def expire(self, handle, *, epoch):
+        """Take the first flow from row ``handle`` out that no packet has met since ``epoch``; its
+        row, or ``None`` if there is none."""
+        async with self._rows:
+            found = await self.table.expire_from(handle, epoch=epoch)
+            record = self.book.by_handle.get(found)
+            if record is not None:
+                self.book.remove(record)
+                self.book.give_back(found)
+        return found
 
     async def remove(self, record):
         """Take a flow out of the table; its next packet is decided anew."""
@@ -288,21 +363,14 @@ class SlowPath:
                 if (current - record.generation) & 0xFFFF > _OLDEST:
                     await self.remove(record)
 
-    async def age(self, *, epoch):
-        """Take flows out that no packet has met since ``epoch``, and connections that ended."""
-        handle, removed = 0, 0
-        while (handle := await self.table.idle_from(handle, epoch=epoch)) is not None:
-            record = self.book.by_handle.get(handle)
-            if record is not None:
-                await self.remove(record)
-                removed += 1
-            handle += 1
-            if handle >= self.table.flows:
-                break
-        for record in [r for r in self.book.by_handle.values() if r.closing]:
+    async def set_quota(self, function_id, rows):
+        """Rows that a function may have, 0 for the quota of all; its eldest flows go if need be."""
+        self.book.quotas.pop(function_id, None)
+        if rows:
+            self.book.quotas[function_id] = rows
+        over = self.book.count(function_id) - self.book.quota_of(function_id)
+        for record in self.book.of_payer(function_id)[:max(0, over)]:
             await self.remove(record)
-            removed += 1
-        return removed
 
     async def forget_function(self, function_id):
         """A function is gone: so are its flows, both ways, and its connections."""

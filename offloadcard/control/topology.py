@@ -156,3 +156,15 @@ class Topology:
             return self.ports[owner].mac
         remote = network.remotes.get(target)
         return remote.mac if remote else None
+
+    def router_of(self, function_id, address):
+        """Address and MAC of the router that the port of ``function_id`` has for its own
+        ``address``, or ``None``."""
+        port = self.ports.get(function_id)
+        if port is None or address not in port.addresses:
+            return None
+        network = port.network
+        for gateway in network.gateways:
+            if gateway.version == address.version and network.same_prefix(gateway, address):
+                return gateway, network.gateway_mac
+        return None

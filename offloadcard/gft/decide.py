@@ -21,7 +21,7 @@ from .ufid import found
 __all__ = ["Want", "looked_up", "wanted", "KIND_DROP", "KIND_FORWARD", "KIND_EXCEPTION", "LATENCY"]
 
 KIND_DROP, KIND_FORWARD, KIND_EXCEPTION = range(3)
-LATENCY = 3
+LATENCY = 2
 
 
 def looked_up(*, row_width, hash_width):
@@ -50,8 +50,7 @@ def wanted(*, slot_width):
         "slot":      slot_width,
         "injected":  1,
         "counted":   1,   # comes back from the slow path
-        "metered":   1,
-        "meter":     12,
+        "metered":   1,   # counts against an allowance of senders
         "soft":      1,   # forward, and tell
         "notify":    1,
         "tcp_flags": 3,
@@ -63,7 +62,8 @@ class Want(wiring.Component):
 
     Timing
     ------
-    Latency 3 cycles, one packet per cycle, never stalls.
+    Latency 2 cycles, one packet per cycle, never stalls. ``o`` is not a register yet: the order
+    slots are read with it.
 
     Parameters
     ----------
@@ -83,13 +83,15 @@ class Want(wiring.Component):
     oversized : ``In(1)``
         2 cycles after it: it would become too long.
     o : ``Out(wanted(...))``
-        3 cycles after it.
+        2 cycles after it, not registered.
     generation, generation_write : ``In(GenerationWrite)``, ``In(1)``
         Write a generation row.
     """
 
     # What a mutant changes: a hard generation denies; a flow leaves only to its own destination.
     _denies_hard = True
+    # What another changes: a flow that drops is told of when its generation is soft.
+    _lifts_drops = True
 
     def __init__(self, *, functions, function_id_width, slot_width, row_width, hash_width):
         self.functions         = functions
@@ -120,62 +122,77 @@ class Want(wiring.Component):
             r_port.addr.eq(Cat(entry.layer_set, entry.owner)),
         ]
 
-        # Cycle 0: facts that need neither generation nor length.
-        facts = Signal(data.StructLayout({
-            "base": wanted(slot_width=self.slot_width), "generation": 16, "forwarded": 1,
-        }))
-        base, forwarded = self._facts(m)
-        m.d.sync += [facts.base.eq(base), facts.generation.eq(entry.generation),
-                     facts.forwarded.eq(forwarded)]
-
-        # Cycle 1: the generations. Older than `hard` is hard, older than `current` is soft.
+        # Cycle 0: facts of the packet and its entry. Cycle 1: what they ask for, while the
+        # generations come: older than `hard` is hard, older than `current` is soft.
+        facts = self._facts(m)
+        base, forwarded, denied = self._choose(m, facts)
         row = r_port.data
         age, soft = Signal(16), Signal()
-        m.d.comb += age.eq(facts.generation - row.hard)
-        m.d.comb += soft.eq(facts.generation != row.current)
-        facts_2, hard_2, soft_2 = Signal.like(facts), Signal(), Signal()
-        m.d.sync += [facts_2.eq(facts), hard_2.eq(age[15] & self._denies_hard), soft_2.eq(soft)]
+        m.d.comb += [age.eq(facts.generation - row.hard),
+                     soft.eq(facts.generation != row.current)]
+        base_2 = Signal.like(base)
+        forwarded_2, denied_2, hard_2, soft_2 = (Signal(name=name) for name in (
+            "forwarded_2", "denied_2", "hard_2", "soft_2"))
+        m.d.sync += [base_2.eq(base), forwarded_2.eq(forwarded), denied_2.eq(denied),
+                     hard_2.eq(age[15] & self._denies_hard), soft_2.eq(soft)]
 
-        # Cycle 2: all together.
-        base, o = facts_2.base, self.o
-        m.d.sync += [
-            o.eq(base),
-            o.soft.eq(soft_2 & facts_2.forwarded),
-            o.notify.eq(base.notify & facts_2.forwarded),
+        # Cycle 2: all together. A flow that drops is decided again, too: hard at the slow path,
+        # soft by an event.
+        o = self.o
+        m.d.comb += [
+            o.eq(base_2),
+            o.soft.eq(soft_2 & (forwarded_2 | denied_2 & self._lifts_drops)),
+            o.notify.eq(base_2.notify & forwarded_2),
         ]
-        with m.If(base.kind == KIND_FORWARD):
-            with m.If(facts_2.forwarded & hard_2):
-                m.d.sync += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.GENERATION)]
-            with m.Elif(self.oversized):
-                m.d.sync += [o.kind.eq(KIND_DROP), o.reason.eq(Reason.OVERSIZED)]
-        # A flow that drops is re-evaluated, too, when the policy became harder.
-        with m.If((base.kind == KIND_DROP) & (base.reason == Reason.FLOW_DROP) & hard_2):
-            m.d.sync += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.GENERATION)]
+        with m.If((forwarded_2 | denied_2) & hard_2):
+            m.d.comb += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.GENERATION)]
+        with m.Elif((base_2.kind == KIND_FORWARD) & self.oversized):
+            m.d.comb += [o.kind.eq(KIND_DROP), o.reason.eq(Reason.OVERSIZED)]
 
         return m
 
     def _facts(self, m):
-        """Priorities among everything that the packet and its entry say."""
+        """Cycle 0: each fact by itself."""
         i = self.i
         side, layer, entry = i.side, i.found.layer, i.result.entry
-        base, forwarded = Signal(wanted(slot_width=self.slot_width)), Signal()
-
+        facts = Signal(data.StructLayout({
+            "valid": 1, "wire": 1, "fault": 5, "faulty": 1, "side": side_band(),
+            "reason": 5, "tunnel": 1, "hit": 1, "entry": entry.shape(), "generation": 16,
+            "slot": self.slot_width, "tcp_flags": 3, "flagged": 1, "notify": 1, "ttl_ends": 1,
+            "not_editable": 1, "beyond": 1, "side_beyond": 1,
+        }))
         ip   = layer.l3_type != L3Type.OTHER
         ipv4 = layer.l3_type == L3Type.IPV4
         ported = (layer.protocol == PROTOCOL_TCP) | (layer.protocol == PROTOCOL_UDP)
-        ttl_ends, not_editable = Signal(), Signal()
         sets_addresses = entry.set_source_address | entry.set_destination_address
         tunnel = i.found.key.tunnel
-        m.d.comb += [
-            ttl_ends.eq(entry.decrement_ttl & ip & (layer.ttl <= 1)),
-            not_editable.eq(
+        m.d.sync += [
+            facts.valid.eq(i.valid), facts.wire.eq(i.wire), facts.side.eq(side),
+            facts.fault.eq(i.fault), facts.faulty.eq(i.fault != Reason.NONE),
+            facts.reason.eq(i.found.reason), facts.tunnel.eq(tunnel),
+            facts.hit.eq(i.result.hit), facts.entry.eq(entry),
+            facts.generation.eq(entry.generation),
+            facts.slot.eq(Mux(side.injected & side.counted, side.order_slot,
+                              i.result.hash[:self.slot_width])),
+            facts.tcp_flags.eq(layer.tcp_flags),
+            facts.flagged.eq((entry.tcp_exception & layer.tcp_flags).any() & ~side.injected),
+            facts.notify.eq((entry.tcp_notify & layer.tcp_flags).any()),
+            facts.ttl_ends.eq(entry.decrement_ttl & ip & (layer.ttl <= 1)),
+            facts.not_editable.eq(
                 (sets_addresses | entry.set_source_port | entry.set_destination_port) & ~ipv4
                 | entry.set_source_port & ~ported & ~layer.echo
                 | entry.set_destination_port & ~ported
                 | tunnel & ~entry.pop & entry.push),
+            facts.beyond.eq(entry.destination_function >= self.functions),
+            facts.side_beyond.eq(side.destination_function >= self.functions),
         ]
-        flagged = Signal()
-        m.d.comb += flagged.eq((entry.tcp_exception & layer.tcp_flags).any() & ~side.injected)
+        return facts
+
+    def _choose(self, m, facts):
+        """Cycle 1: priorities among everything that the packet and its entry say."""
+        side, entry = facts.side, facts.entry
+        base = Signal(wanted(slot_width=self.slot_width))
+        forwarded, denied = Signal(), Signal()
 
         def drop(reason):
             m.d.comb += [base.kind.eq(KIND_DROP), base.reason.eq(reason)]
@@ -183,55 +200,55 @@ class Want(wiring.Component):
         def exception(reason):
             m.d.comb += [base.kind.eq(KIND_EXCEPTION), base.reason.eq(reason)]
 
-        def send(kind, function):
+        def send(kind, function, beyond):
             m.d.comb += [base.kind.eq(KIND_FORWARD), base.function.eq(function),
                          base.exit.eq(Mux(kind == DestinationKind.WIRE, EXIT_WIRE, EXIT_GUESTS))]
-            with m.If((kind == DestinationKind.FUNCTION) & (function >= self.functions)):
+            with m.If((kind == DestinationKind.FUNCTION) & beyond):
                 drop(Reason.BAD_DESTINATION)
 
-        hash_slot = i.result.hash[:self.slot_width]
         m.d.comb += [
-            base.valid.eq(i.valid),
-            base.raw.eq(tunnel & ~entry.pop),
-            base.source.eq(Cat(side.function_id, i.wire)),
-            base.slot.eq(Mux(side.injected & side.counted, side.order_slot, hash_slot)),
+            base.valid.eq(facts.valid),
+            base.raw.eq(facts.tunnel & ~entry.pop),
+            base.source.eq(Cat(side.function_id, facts.wire)),
+            base.slot.eq(facts.slot),
             base.injected.eq(side.injected),
             base.counted.eq(side.injected & side.counted),
-            base.meter.eq(entry.meter),
-            base.tcp_flags.eq(layer.tcp_flags),
-            base.notify.eq((entry.tcp_notify & layer.tcp_flags).any()),
+            base.tcp_flags.eq(facts.tcp_flags),
+            base.notify.eq(facts.notify),
         ]
-        with m.If(i.fault != Reason.NONE):
-            drop(i.fault)
+        with m.If(facts.faulty):
+            drop(facts.fault)
         with m.Elif(side.injected & (side.verdict != Verdict.LOOKUP)):
             m.d.comb += base.raw.eq(1)
             with m.If(side.verdict != Verdict.FORWARD):
                 drop(Reason.VERDICT)
             with m.Elif((side.destination == DestinationKind.WIRE)
                         | (side.destination == DestinationKind.FUNCTION)):
-                send(side.destination, side.destination_function)
+                send(side.destination, side.destination_function, facts.side_beyond)
             with m.Else():
                 drop(Reason.BAD_DESTINATION)
-        with m.Elif(i.found.reason >= Reason.FLOW_DROP):
-            drop(i.found.reason)
-        with m.Elif(i.found.reason != Reason.NONE):
-            exception(i.found.reason)
-        with m.Elif(~i.result.hit):
+        with m.Elif(facts.reason >= Reason.FLOW_DROP):
+            drop(facts.reason)
+        with m.Elif(facts.reason != Reason.NONE):
+            exception(facts.reason)
+        with m.Elif(~facts.hit):
             exception(Reason.MISS)
         with m.Else():
             m.d.comb += base.hit.eq(1)
-            with m.If(flagged):
+            with m.If(facts.flagged):
                 exception(Reason.TCP_FLAGS)
             with m.Elif(entry.destination == DestinationKind.EXCEPTION):
                 exception(Reason.ENTRY)
             with m.Elif(entry.destination == DestinationKind.DROP):
                 drop(Reason.FLOW_DROP)
-            with m.Elif(ttl_ends):
+                m.d.comb += denied.eq(1)
+            with m.Elif(facts.ttl_ends):
                 exception(Reason.TTL)
-            with m.Elif(not_editable):
+            with m.Elif(facts.not_editable):
                 exception(Reason.NOT_EDITABLE)
             with m.Else():
-                send(entry.destination, entry.destination_function)
-                m.d.comb += [forwarded.eq(1), base.metered.eq(entry.metered)]
+                send(entry.destination, entry.destination_function, facts.beyond)
+                # Whose allowance: the sender's, or that of the flow's own meter.
+                m.d.comb += [forwarded.eq(1), base.metered.eq(entry.metered | ~facts.wire)]
 
-        return base, forwarded
+        return base, forwarded, denied

@@ -1,7 +1,7 @@
 """The flow table: from a UFID to its entry, and the engine that inserts, deletes and scans."""
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Queue
@@ -9,12 +9,13 @@ from ..rtl.delay import Delay
 from ..rtl.table import Table
 from .engine import Engine
 from .keyed_hash import KeyedHash
+from .rows import Rows
 from .spec import Command, Completion, FlowEntry, Key
 
 __all__ = ["FlowTable", "flow_command", "flow_result", "FINGERPRINT_BITS", "LATENCY"]
 
 FINGERPRINT_BITS = 16
-LATENCY = 6
+LATENCY = 8
 RING    = 8  # commands and completions that wait
 
 
@@ -37,8 +38,8 @@ class FlowTable(wiring.Component):
 
     Timing
     ------
-    Lookup: latency 6 cycles, one per cycle. Insert: about 30 cycles; the engine's hashes need a
-    cycle without a lookup, for which it asks by ``hole``. SCAN: 2 cycles a row.
+    Lookup: latency 8 cycles, one per cycle. Commands: see :class:`~.engine.Engine`; its hashes need
+    a cycle without a lookup, for which it asks by ``hole``.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ class FlowTable(wiring.Component):
     key, valid : ``In(Key)``, ``In(1)``
         A UFID to look up.
     o : ``Out(flow_result(...))``
-        What there is, 6 cycles later.
+        What there is, 8 cycles later.
     commands : ``In(stream.Signature(flow_command()))``
         The command ring's input.
     command_room : ``Out(8)``
@@ -61,6 +62,8 @@ class FlowTable(wiring.Component):
         Leave a cycle without packet, once.
     clear_row, clear, cleared : clearing of a row's counters
         ``clear`` is held until ``cleared``.
+    wrote : ``Out(1)``
+        The row ``clear_row`` is being written.
     show, seen : ``Out(row)``, ``In(16)``
         A row's last-seen epoch, 1 cycle after ``show``.
     seed, load : ``In(64)``, ``In(1)``
@@ -69,9 +72,6 @@ class FlowTable(wiring.Component):
         The table is empty or in use; not being cleared.
     """
 
-    # What a mutant changes: compare the whole key.
-    _compares_key = True
-
     def __init__(self, *, flows):
         if flows < 16 or flows & (flows - 1):
             raise ValueError(f"`flows` must be a power of two, 16 or more, not {flows!r}")
@@ -79,7 +79,6 @@ class FlowTable(wiring.Component):
         self.row_width   = (flows - 1).bit_length()
         self.index_width = self.row_width - 2
         self.hash_width  = 2 * self.index_width + FINGERPRINT_BITS
-        self.record = data.StructLayout({"key": Key, "entry": FlowEntry})
         super().__init__({
             "key":          In(Key),
             "valid":        In(1),
@@ -90,6 +89,7 @@ class FlowTable(wiring.Component):
             "hole":         Out(1),
             "clear_row":    Out(self.row_width),
             "clear":        Out(1),
+            "wrote":        Out(1),
             "cleared":      In(1),
             "show":         Out(self.row_width),
             "seen":         In(16),
@@ -105,8 +105,7 @@ class FlowTable(wiring.Component):
         m.submodules.table = table = Table(index_width=self.index_width,
                                            fingerprint_width=FINGERPRINT_BITS,
                                            row_width=self.row_width)
-        m.submodules.rows  = rows = memory.Memory(shape=Shape.cast(self.record).width,
-                                                  depth=self.flows, init=[])
+        m.submodules.rows  = rows = Rows(row_width=self.row_width)
         m.submodules.engine = engine = Engine(row_width=self.row_width,
                                               hash_shape=table.hash_shape)
         m.submodules.commands    = commands = Queue(flow_command(), depth=RING)
@@ -132,33 +131,22 @@ class FlowTable(wiring.Component):
             self.ready.eq(table.ready & engine.ready & hashed.ready),
             self.hole.eq(engine.hole),
             self.clear_row.eq(engine.row), self.clear.eq(engine.clear_counters),
+            self.wrote.eq(engine.write),
             engine.cleared.eq(self.cleared),
             self.show.eq(engine.row), engine.seen.eq(self.seen),
         ]
 
-        # Cycle 1: hash. 4: candidate. 5: its row. 6: compared.
-        r_port, engine_r, w_port = rows.read_port(), rows.read_port(), rows.write_port()
-        record, engine_record = Signal(self.record), Signal(self.record)
+        # Cycle 1: hash. 5: candidate. 8: its row, compared.
         m.submodules.key_5  = key_5 = Delay(384, cycles=5)
-        m.submodules.hash_5 = hash_5 = Delay(self.hash_width, cycles=4)
-        found_5, row_5 = Signal(), Signal(self.row_width)
+        m.submodules.hash_8 = hash_8 = Delay(self.hash_width, cycles=7)
         m.d.comb += [
-            key_5.i.eq(self.key.as_value()), hash_5.i.eq(hashed.o),
-            r_port.addr.eq(table.row), record.as_value().eq(r_port.data),
-            engine_r.addr.eq(engine.row), engine_record.as_value().eq(engine_r.data),
-            engine.record_key.eq(engine_record.key.as_value()),
-            engine.record_entry.eq(engine_record.entry),
-            w_port.addr.eq(engine.row), w_port.en.eq(engine.write),
-            w_port.data.eq(Cat(engine.write_key, engine.write_entry)),
-        ]
-        m.d.sync += [found_5.eq(table.found), row_5.eq(table.row)]
-        same = Signal()
-        m.d.comb += same.eq(record.key.as_value() == key_5.o)
-        m.d.sync += [
-            self.o.hit.eq(found_5 & record.entry.valid & (same | (not self._compares_key))),
-            self.o.handle.eq(row_5),
-            self.o.entry.eq(record.entry),
-            self.o.hash.eq(hash_5.o),
+            key_5.i.eq(self.key.as_value()), hash_8.i.eq(hashed.o),
+            rows.key.eq(key_5.o), rows.found.eq(table.found), rows.row.eq(table.row),
+            rows.engine_row.eq(engine.row), rows.write.eq(engine.write),
+            rows.write_key.eq(engine.write_key), rows.write_entry.eq(engine.write_entry),
+            engine.record_key.eq(rows.engine_key), engine.record_entry.eq(rows.engine_entry),
+            self.o.hit.eq(rows.hit), self.o.handle.eq(rows.handle), self.o.entry.eq(rows.entry),
+            self.o.hash.eq(hash_8.o),
         ]
 
         return m

@@ -8,11 +8,10 @@ from amaranth.lib.wiring import In, Out
 from ..rtl.buffer import Buffer, Queue
 from ..rtl.counters import Counters
 from ..rtl.delay import Delay
-from ..rtl.meter import Meter
-from . import decide, finish, flow_table, order, transpose, ufid
-from .decide import KIND_DROP, KIND_FORWARD
+from . import allowances, decide, events, finish, flow_table, order, transpose, ufid
+from .decide import KIND_EXCEPTION, KIND_FORWARD
 from .records import read_job, token, write_job
-from .spec import DESCRIPTOR_OCTETS, Event, EventKind, Reason
+from .spec import DESCRIPTOR_OCTETS, Event, Reason
 
 __all__ = ["Headers", "LATENCY"]
 
@@ -21,9 +20,8 @@ FOUND  = ufid.LATENCY
 RESULT = FOUND + flow_table.LATENCY
 WANT   = RESULT + decide.LATENCY
 ORDER  = WANT + order.LATENCY
-METER  = ORDER + 4
+METER  = ORDER + allowances.LATENCY
 LATENCY = METER + finish.LATENCY
-EVENTS = 16
 
 
 class Headers(wiring.Component):
@@ -35,7 +33,7 @@ class Headers(wiring.Component):
 
     Timing
     ------
-    Latency 26 cycles from token to job; one token per cycle, of either lane.
+    Latency 25 cycles from token to job; one token per cycle, of either lane.
 
     Parameters
     ----------
@@ -67,7 +65,7 @@ class Headers(wiring.Component):
     epoch, limit : ``In(16)``
         Epoch of now; exceptions that a function may have open.
     generation …, template …, meter … : writes of those tables
-    flow, flow_shown, reason, reason_shown : rows of counters to show
+    flow, flow_shown, reason, reason_shown, exceeded, exceeded_shown : rows of counters to show
     """
 
     def __init__(self, config, *, cell_width, slot_width, room, credits):
@@ -83,13 +81,14 @@ class Headers(wiring.Component):
             slot_width=slot_width, row_width=self.table.row_width,
             hash_width=self.table.hash_width)
         self.transpose = transpose.Transpose()
-        self.meter = Meter(row_width=config.function_id_width, length_width=14)
+        self.allowances = allowances.Allowances(function_id_width=config.function_id_width,
+                                                slot_width=slot_width)
         self.flow_counters = Counters(row_width=self.table.row_width, widths=(48, 64),
                                       stamp_width=16, shows=2)
         self.reason_counters = Counters(row_width=6, widths=(64,))
         table = self.table.signature.members
         transposition = self.transpose.signature.members
-        meter = self.meter.signature.members
+        meters = self.allowances.signature.members
         super().__init__({
             "tokens":  In(stream.Signature(self.token)).array(2),
             "reads":   Out(stream.Signature(read_job(
@@ -110,23 +109,25 @@ class Headers(wiring.Component):
                for name in ("generation", "generation_write")},
             **{name: transposition[name] for name in ("template_row", "template",
                                                       "template_write")},
-            "meter_limits": meter["limits"],
-            "meter_row":    meter["write_row"],
-            "meter_write":  meter["write"],
+            **{f"meter_{name}": meters[member] for name, member in (
+                ("limits", "limits"), ("row", "write_row"), ("write", "write"))},
             "flow":         In(self.table.row_width),
             "flow_shown":   Out(self.flow_counters.shape),
             "reason":       In(6),
             "reason_shown": Out(self.reason_counters.shape),
+            **{name: meters[name] for name in ("exceeded", "exceeded_shown")},
         })
 
     def elaborate(self, platform):
         m = Module()
         self._delays = 0
-        for name in ("table", "want", "transpose", "meter", "flow_counters", "reason_counters"):
+        for name in ("table", "want", "transpose", "flow_counters", "reason_counters",
+                     "allowances"):
             m.submodules[name] = getattr(self, name)
         self._issue(m)
         self._look(m)
         self._decide(m)
+        self._meter(m)
         self._count(m)
         self._finish(m)
         return m
@@ -173,7 +174,7 @@ class Headers(wiring.Component):
             m.d.sync += turn.eq(0)
 
     def _look(self, m):
-        """Cycles 0 to 14: parse, key, look up."""
+        """Cycles 0 to 16: parse, key, look up."""
         m.submodules.ufid = parser = ufid.Ufid()
         t = self.token_0
         m.d.comb += [
@@ -193,8 +194,9 @@ class Headers(wiring.Component):
         rest_8 = self._late(m, rest, self.rest_shape, FOUND)
         table = self.table
         m.d.comb += [table.key.eq(parser.o.key), table.valid.eq(rest_8.valid)]
-        self.rest_14  = self._late(m, rest_8, self.rest_shape, RESULT - FOUND)
-        self.found_14 = self._late(m, parser.o, ufid.found(), RESULT - FOUND)
+        self.rest_15  = self._late(m, rest_8, self.rest_shape, RESULT - FOUND - 1)
+        self.rest_16  = self._late(m, self.rest_15, self.rest_shape, 1)
+        self.found_16 = self._late(m, parser.o, ufid.found(), RESULT - FOUND)
         wiring.connect(m, wiring.flipped(self.commands), table.commands)
         wiring.connect(m, table.completions, wiring.flipped(self.completions))
         m.d.comb += [
@@ -203,56 +205,59 @@ class Headers(wiring.Component):
         ]
 
     def _decide(self, m):
-        """Cycles 14 to 23: want, order, meter; beside them the transposition."""
-        rest, want, edit, result = self.rest_14, self.want, self.transpose, self.table.o
-        m.submodules.order = queue = order.Order(
+        """Cycles 16 to 20: want, order; beside them the transposition."""
+        rest, want, edit, result = self.rest_16, self.want, self.transpose, self.table.o
+        m.submodules.order = self.order = queue = order.Order(
             slot_width=self.slot_width, function_id_width=self.config.function_id_width,
-            room=self.room)
+            room=self.room, budget=self.config.gft_order_budget)
         raw = Signal()
         m.d.comb += [
             want.i.valid.eq(rest.valid), want.i.wire.eq(rest.wire), want.i.side.eq(rest.side),
-            want.i.fault.eq(rest.fault), want.i.found.eq(self.found_14), want.i.result.eq(result),
+            want.i.fault.eq(rest.fault), want.i.found.eq(self.found_16), want.i.result.eq(result),
             want.generation.eq(self.generation), want.generation_write.eq(self.generation_write),
             # A tunnel that is not popped, and what the slow path sends, stay as they are.
             raw.eq(rest.side.injected & (rest.side.verdict != 0)
-                   | self.found_14.key.tunnel & ~result.entry.pop),
-            edit.found.eq(self.found_14), edit.entry.eq(result.entry), edit.raw.eq(raw),
+                   | self.found_16.key.tunnel & ~result.entry.pop),
+            edit.found.eq(self.found_16), edit.entry.eq(result.entry), edit.raw.eq(raw),
             edit.entropy.eq(result.hash[-14:]), edit.length.eq(rest.side.length),
             edit.template_row.eq(self.template_row), edit.template.eq(self.template),
             edit.template_write.eq(self.template_write),
             want.oversized.eq(edit.packet.length > self.config.max_frame_octets),
         ]
         lanes = self.config.data_width // 8
-        beats_14 = Signal(range(self.room + 1))
-        m.d.comb += beats_14.eq((rest.side.length + DESCRIPTOR_OCTETS + lanes - 1)
+        beats_16 = Signal(range(self.room + 1))
+        m.d.comb += beats_16.eq((rest.side.length + DESCRIPTOR_OCTETS + lanes - 1)
                                 >> (lanes.bit_length() - 1))
         m.d.comb += [
             queue.i.eq(want.o), queue.limit.eq(self.limit), queue.left.eq(self.left),
-            queue.beats.eq(self._late(m, beats_14, beats_14.shape(), WANT - RESULT)),
+            queue.beats.eq(self._late(m, beats_16, beats_16.shape(), WANT - RESULT)),
         ]
-        ordered = queue.o
-        meter   = self.meter
-        self.rest_19 = self._late(m, rest, self.rest_shape, ORDER - RESULT)
+
+    def _meter(self, m):
+        """Cycles 15 to 22: the allowances."""
+        width, rest, entry = self.config.function_id_width, self.rest_16, self.table.o.entry
+        meters, want, before = self.allowances, self.want.o, self.rest_15
         m.d.comb += [
-            meter.row.eq(ordered.meter),
-            meter.length.eq(self.rest_19.side.length),
-            meter.valid.eq(ordered.valid & (ordered.kind == KIND_FORWARD) & ordered.metered),
-            meter.limits.eq(self.meter_limits), meter.write_row.eq(self.meter_row),
-            meter.write.eq(self.meter_write),
+            meters.source.eq(Cat(before.side.function_id[:width], before.wire)),
+            meters.source_length.eq(before.side.length),
+            meters.excepts.eq(want.valid & (want.kind == KIND_EXCEPTION) & ~want.counted),
+            self.order.allowed.eq(meters.allowed),
+            meters.sender.eq(Mux(entry.metered, entry.meter, rest.side.function_id)),
+            meters.receiver.eq(entry.destination_function),
+            meters.length.eq(rest.side.length),
+            meters.i.eq(self.order.o),
+            meters.limits.eq(self.meter_limits), meters.write_row.eq(self.meter_row),
+            meters.write.eq(self.meter_write), meters.exceeded.eq(self.exceeded),
+            self.exceeded_shown.eq(meters.exceeded_shown),
         ]
-        # Cycle 23: the last word.
-        last = Signal.like(ordered)
-        m.d.comb += last.eq(self._late(m, ordered, ordered.shape(), METER - ORDER))
-        self.kind, self.reason_out = Signal(2), Signal(5)
-        m.d.comb += [self.kind.eq(last.kind), self.reason_out.eq(last.reason)]
-        with m.If((last.kind == KIND_FORWARD) & last.metered & ~meter.conforms):
-            m.d.comb += [self.kind.eq(KIND_DROP), self.reason_out.eq(Reason.METER)]
-        self.last = last
-        self.rest_23 = self._late(m, self.rest_19, self.rest_shape, METER - ORDER)
-        self.handle_23 = self._late(m, result.handle, result.handle.shape(), METER - RESULT)
+        self.last = meters.o
+        self.kind, self.reason_out = self.last.kind, self.last.reason
+        self.rest_22 = self._late(m, rest, self.rest_shape, METER - RESULT)
+        self.handle_22 = self._late(m, self.table.o.handle, self.table.o.handle.shape(),
+                                    METER - RESULT)
 
     def _count(self, m):
-        """Cycle 23: counters of flow and reason; events."""
+        """Cycle 22: counters of flow and reason; events."""
         last, flows, reasons = self.last, self.flow_counters, self.reason_counters
         counted = Signal()
         m.d.comb += [
@@ -267,32 +272,33 @@ class Headers(wiring.Component):
         clears = Signal()
         m.d.comb += clears.eq(self.table.clear & ~counted & ~self.table.cleared)
         m.d.sync += [
-            flows.row.eq(Mux(counted, self.handle_23, self.table.clear_row)),
+            flows.row.eq(Mux(counted, self.handle_22, self.table.clear_row)),
             flows.add.eq(counted), flows.clear.eq(clears), self.table.cleared.eq(clears),
-            flows.amounts.count_1.eq(self.rest_23.side.length),
+            flows.amounts.count_1.eq(self.rest_22.side.length),
             flows.stamp.eq(self.epoch),
-            reasons.row.eq(Cat(self.reason_out, self.rest_23.wire)),
+            reasons.row.eq(Cat(self.reason_out, self.rest_22.wire)),
             reasons.add.eq(last.valid),
         ]
-        m.submodules.events = events = Queue(Event, depth=EVENTS)
-        wiring.connect(m, events.o, wiring.flipped(self.events))
+        m.submodules.events = told = events.Events(row_width=self.table.row_width)
+        wiring.connect(m, told.o, wiring.flipped(self.events))
+        tells = Signal()
         m.d.comb += [
-            events.i.valid.eq(last.valid & (self.kind == KIND_FORWARD)
-                              & (last.soft | last.notify)),
-            events.i.p.valid.eq(1),
-            events.i.p.kind.eq(Mux(last.notify, EventKind.TCP_FLAGS, EventKind.GENERATION)),
-            events.i.p.tcp_flags.eq(last.tcp_flags),
-            events.i.p.handle.eq(self.handle_23),
+            # A flow that drops is told of, too: the policy may be softer now.
+            tells.eq(last.valid & ((self.kind == KIND_FORWARD)
+                                   | (self.reason_out == Reason.FLOW_DROP))),
+            told.row.eq(self.handle_22), told.notify.eq(tells & last.notify),
+            told.soft.eq(tells & last.soft), told.tcp_flags.eq(last.tcp_flags),
+            told.wrote.eq(self.table.wrote), told.wrote_row.eq(self.table.clear_row),
+            self.event_lost.eq(told.lost),
         ]
-        m.d.sync += self.event_lost.eq(events.i.valid & ~events.i.ready)
 
     def _finish(self, m):
-        """Cycle 23: to the jobs, and into the queue of the lane."""
+        """Cycle 22: to the jobs, and into the queue of the lane."""
         m.submodules.finish = end = finish.Finish(
             data_width=self.config.data_width, cell_width=self.cell_width,
             function_id_width=self.config.function_id_width)
-        edit, last, rest = self.transpose, self.last, self.rest_23
-        found_23 = self._late(m, self.found_14, ufid.found(), METER - RESULT)
+        edit, last, rest = self.transpose, self.last, self.rest_22
+        found_22 = self._late(m, self.found_16, ufid.found(), METER - RESULT)
         i = end.i
         description = i.descriptor
         m.d.comb += [
@@ -302,17 +308,17 @@ class Headers(wiring.Component):
             i.packet.eq(self._late(m, edit.packet, edit.packet.shape(), METER - RESULT - 2)),
             i.patch.eq(self._late(m, edit.patch, edit.patch.shape(), METER - RESULT - 5)),
             i.mask.eq(self._late(m, edit.mask, edit.mask.shape(), METER - RESULT - 5)),
-            description.key.eq(found_23.key),
+            description.key.eq(found_22.key),
             description.length.eq(rest.side.length),
             description.function_id.eq(rest.side.function_id),
             description.direction.eq(rest.wire),
             description.hit.eq(last.hit),
             description.counted.eq(last.counted),
-            description.handle.eq(self.handle_23),
+            description.handle.eq(self.handle_22),
             description.reason.eq(self.reason_out),
             description.order_slot.eq(last.slot),
             description.tcp_flags.eq(last.tcp_flags),
-            description.l3_offset.eq(found_23.start + found_23.layer.l3_offset),
+            description.l3_offset.eq(found_22.start + found_22.layer.l3_offset),
         ]
         for n in range(2):
             reads  = Queue(end.reads.shape(), depth=self.credits)

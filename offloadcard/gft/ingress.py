@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..rtl.buffer import Buffer
 from .records import entering_beat, token
 from .spec import HEADER_WINDOW, Reason
 
@@ -18,7 +19,7 @@ class Ingress(wiring.Component):
 
     Timing
     ------
-    The token leaves 1 cycle after the last beat; one beat per cycle.
+    The token leaves 2 cycles after the last beat; one beat per cycle.
 
     Parameters
     ----------
@@ -65,13 +66,16 @@ class Ingress(wiring.Component):
         m = Module()
 
         beat = self.i.p
+        m.submodules.leave = leave = Buffer(self.shape)
+        wiring.connect(m, leave.o, wiring.flipped(self.o))
+        sends   = Signal()  # a token is ready to leave but for its fault
         swallow = Signal()  # the rest of a packet: it has no cells
         spoiled = Signal()  # it has cells, but not all
         no_room, stalled, moves, written = Signal(), Signal(), Signal(), Signal()
         inside  = Signal()  # of what is written
         m.d.comb += [
             # The token's place must be free when the last beat goes.
-            stalled.eq(self.o.valid & ~self.o.ready & beat.last),
+            stalled.eq(sends & ~leave.i.ready & beat.last),
             inside.eq(Mux(beat.first, 1, ~swallow & ~spoiled)),
             no_room.eq(self.i.valid & inside & ~self.beats.ready),
             self.beats.valid.eq(self.i.valid & inside & ~stalled),
@@ -91,19 +95,16 @@ class Ingress(wiring.Component):
         m.d.comb += number.eq(Mux(beat.first, 0, index))
         # A packet that is not as long as it says must not be read for so long.
         lanes = self.data_width // 8
-        beats, beats_r, expected = Signal(12), Signal(12), Signal(12)
-        m.d.comb += [
-            beats.eq(Mux(beat.first, 1, beats_r + 1)),
-            expected.eq((beat.side.length + lanes - 1) >> (lanes.bit_length() - 1)),
-        ]
+        beats, beats_r = Signal(12), Signal(12)
+        m.d.comb += beats.eq(Mux(beat.first, 1, beats_r + 1))
         cells, cells_r = Signal(8), Signal(8)
         m.d.comb += cells.eq(Mux(beat.first, 0, cells_r) + (written & self.starts_cell))
         lost = Signal()
         m.d.comb += lost.eq(moves & no_room & beat.first & self.tail_drop)
         m.d.sync += self.lost.eq(lost)
 
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+        with m.If(leave.i.ready):
+            m.d.sync += sends.eq(0)
         with m.If(moves):
             m.d.sync += [
                 cells_r.eq(cells),
@@ -116,33 +117,33 @@ class Ingress(wiring.Component):
                 with m.If(number == n):
                     m.d.sync += chunk.eq(beat.data)
             with m.If(beat.last & ~lost & ~(swallow & ~beat.first)):
-                m.d.sync += self.o.valid.eq(1)
-                self._send(m, beat, number=number, window_r=window_r, cells=cells,
-                           spoiled=spoiled & ~beat.first | no_room & ~beat.first,
-                           lies=beats != expected)
+                m.d.sync += sends.eq(1)
 
-        return m
-
-    def _send(self, m, beat, *, number, window_r, cells, spoiled, lies):
-        o = self.o.p
+        # The token's fault is found a cycle later, from registers.
+        token, o = Signal(self.shape), leave.i.p
+        error, spoils, enabled = Signal(), Signal(), Signal()
+        expected, counted = Signal(12), Signal(12)
         # Octets of the last beat behind the frame's end are the producer's, not the frame's: the
         # parser believes nothing beyond `length`.
         chunks = [Mux(number == n, beat.data, Mux(number > n, chunk, 0))
                   for n, chunk in enumerate(window_r)]
         first_handle = Signal.like(self.handle)
-        m.d.comb += first_handle.eq(self.handle)
-        m.d.sync += [
-            o.window.eq(Cat(chunks)),
-            o.side.eq(beat.side),
-            o.handle.eq(first_handle),
-            o.cells.eq(cells),
-            o.fault.eq(Reason.NONE),
-        ]
-        with m.If(spoiled):
-            m.d.sync += o.fault.eq(Reason.NO_ROOM)
-        with m.Elif(beat.error | lies):
-            m.d.sync += o.fault.eq(Reason.DAMAGED)
-        with m.Elif(~self.enable & ~beat.side.injected):
-            m.d.sync += o.fault.eq(Reason.DISABLED)
-        with m.Elif(beat.side.length > self.max_octets):
-            m.d.sync += o.fault.eq(Reason.OVERSIZED)
+        m.d.comb += [first_handle.eq(self.handle), leave.i.valid.eq(sends), o.eq(token)]
+        with m.If(moves & beat.last):
+            m.d.sync += [
+                token.window.eq(Cat(chunks)), token.side.eq(beat.side),
+                token.handle.eq(first_handle), token.cells.eq(cells),
+                error.eq(beat.error), spoils.eq(~beat.first & (spoiled | no_room)),
+                enabled.eq(self.enable), counted.eq(beats),
+            ]
+        m.d.comb += expected.eq((token.side.length + lanes - 1) >> (lanes.bit_length() - 1))
+        with m.If(spoils):
+            m.d.comb += o.fault.eq(Reason.NO_ROOM)
+        with m.Elif(error | (counted != expected)):
+            m.d.comb += o.fault.eq(Reason.DAMAGED)
+        with m.Elif(~enabled & ~token.side.injected):
+            m.d.comb += o.fault.eq(Reason.DISABLED)
+        with m.Elif(token.side.length > self.max_octets):
+            m.d.comb += o.fault.eq(Reason.OVERSIZED)
+
+        return m

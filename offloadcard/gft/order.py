@@ -5,12 +5,11 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from .decide import KIND_DROP, KIND_EXCEPTION, KIND_FORWARD, wanted
-from .spec import ORDER_BUDGET, Reason
+from .spec import Reason
 
 __all__ = ["Order", "LATENCY"]
 
 LATENCY = 2
-COUNT_BITS = ORDER_BUDGET.bit_length()
 
 
 class Order(wiring.Component):
@@ -19,11 +18,12 @@ class Order(wiring.Component):
     An *order slot* (of the UFID's hash) counts the packets that went to the slow path and did not
     come back. While it is not 0, packets that would be forwarded follow them, as
     ``Reason.ORDER``; a lane is a pipeline without overtaking, so what comes back and is forwarded
-    is ahead of whatever enters later. A slot takes ``ORDER_BUDGET`` packets until it is empty
-    again, and what comes then is dropped: so it does become empty, however fast the flow is.
+    is ahead of whatever enters later. A slot takes ``budget`` packets until it is empty again, and
+    what comes then is dropped: so it does become empty, however fast the flow is.
 
     The open packets of each function are limited too, and the exception queue's room is reserved
-    here, so that no lane ever waits for the slow path.
+    here, so that no lane ever waits for the slow path. Who has packets open gets the queue's first
+    half only: the rest is for those who have none.
 
     Timing
     ------
@@ -37,6 +37,8 @@ class Order(wiring.Component):
         Width of ``function_id``.
     room : int
         Beats of the exception queue.
+    budget : int
+        Packets that a slot takes until it is empty.
 
     Members
     -------
@@ -47,6 +49,8 @@ class Order(wiring.Component):
         With ``i``: beats that it takes in the exception queue.
     limit : ``In(16)``
         Exceptions that a function may have open.
+    allowed : ``In(1)``
+        1 cycle after ``i``: its function may send another exception, by their rate.
     left : ``In(1)``
         A beat has left the exception queue.
     """
@@ -54,7 +58,10 @@ class Order(wiring.Component):
     # What a mutant changes: hold a hit back while its slot is open.
     _holds_back = True
 
-    def __init__(self, *, slot_width, function_id_width, room):
+    def __init__(self, *, slot_width, function_id_width, room, budget):
+        if not 1 <= budget < 1 << 15:
+            raise ValueError(f"`budget` must be 1 to {(1 << 15) - 1}, not {budget!r}")
+        self.budget            = budget
         self.slot_width        = slot_width
         self.function_id_width = function_id_width
         self.room              = room
@@ -63,17 +70,22 @@ class Order(wiring.Component):
             "o":     Out(wanted(slot_width=slot_width)),
             "beats": In(range(room + 1)),
             "limit": In(16),
+            "allowed": In(1),
             "left":  In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
 
-        slot_shape = data.StructLayout({"open": COUNT_BITS, "admitted": COUNT_BITS})
+        count_bits = self.budget.bit_length()
+        # What follows from the counts lies beside them, so that nobody compares after the read.
+        slot_shape = data.StructLayout({"open": count_bits, "admitted": count_bits, "some": 1,
+                                        "full": 1})
+        source_shape = data.StructLayout({"open": 16, "some": 1})
         m.submodules.slots = slots = memory.Memory(shape=slot_shape, depth=1 << self.slot_width,
                                                    init=[])
         m.submodules.sources = sources = memory.Memory(
-            shape=16, depth=1 << (self.function_id_width + 1), init=[])
+            shape=source_shape, depth=1 << (self.function_id_width + 1), init=[])
         slot_w, source_w = slots.write_port(), sources.write_port()
         slot_r   = slots.read_port(transparent_for=(slot_w,))
         source_r = sources.read_port(transparent_for=(source_w,))
@@ -96,15 +108,17 @@ class Order(wiring.Component):
 
         # Cycle 1: one turn of the loop.
         slot, source = slot_r.data, source_r.data
-        free = Signal(range(self.room + 1), init=self.room)
-        waits, asks, fits, fresh_ok, goes = (Signal(name=name) for name in (
-            "waits", "asks", "fits", "fresh_ok", "goes"))
+        free  = Signal(range(self.room + 1), init=self.room)
+        roomy = Signal(init=1)  # half of the queue is free, or was a cycle ago
+        waits, asks, fits, may, fresh_ok, goes = (Signal(name=name) for name in (
+            "waits", "asks", "fits", "may", "fresh_ok", "goes"))
         m.d.comb += [
             # What comes back is ahead of all that is held.
-            waits.eq(follows & (slot.open != 0)),
+            waits.eq(follows & slot.some),
             asks.eq(excepts | waits),
-            fits.eq(free >= beats),
-            fresh_ok.eq((slot.admitted != ORDER_BUDGET) & (source < self.limit)),
+            fits.eq((free >= beats) & (roomy | back | ~source.some)),
+            may.eq(self.allowed | ~excepts),
+            fresh_ok.eq(~slot.full & (source.open < self.limit) & may),
             goes.eq(asks & fits & (back | fresh_ok)),
         ]
         opens, closes = Signal(), Signal()
@@ -114,25 +128,38 @@ class Order(wiring.Component):
         ]
         # Both ways are ready before it is known which it is.
         opened, closed = Signal(slot_shape), Signal(slot_shape)
-        more, fewer    = Signal(16), Signal(16)
+        more, fewer    = Signal(source_shape), Signal(source_shape)
         m.d.comb += [
             opened.open.eq(slot.open + 1), opened.admitted.eq(slot.admitted + 1),
-            closed.open.eq(Mux(slot.open == 0, 0, slot.open - 1)),
-            closed.admitted.eq(Mux(slot.open <= 1, 0, slot.admitted)),
-            more.eq(source + 1), fewer.eq(Mux(source == 0, 0, source - 1)),
+            opened.some.eq(1), opened.full.eq(slot.admitted == self.budget - 1),
+            closed.open.eq(Mux(slot.some, slot.open - 1, 0)),
+            closed.some.eq(slot.open > 1),
+            closed.admitted.eq(Mux(slot.open > 1, slot.admitted, 0)),
+            closed.full.eq((slot.open > 1) & slot.full),
+            more.open.eq(source.open + 1), more.some.eq(1),
+            fewer.open.eq(Mux(source.some, source.open - 1, 0)), fewer.some.eq(source.open > 1),
             slot_w.addr.eq(want.slot), slot_w.en.eq(opens | closes),
             slot_w.data.eq(Mux(opens, opened, closed)),
             source_w.addr.eq(source_row(want)), source_w.en.eq(opens | closes),
             source_w.data.eq(Mux(opens, more, fewer)),
         ]
-        m.d.sync += free.eq(free - Mux(goes, beats, 0) + self.left)
+        m.d.sync += [free.eq(free - Mux(goes, beats, 0) + self.left),
+                     roomy.eq(free >= self.room // 2)]
 
+        # Cycle 2: what that makes of it.
+        want_2, goes_2, waits_2, asks_2, fits_2, may_2 = Signal.like(want), *(
+            Signal(name=name) for name in ("goes_2", "waits_2", "asks_2", "fits_2", "may_2"))
+        m.d.sync += [want_2.eq(want), goes_2.eq(goes), waits_2.eq(waits), asks_2.eq(asks),
+                     fits_2.eq(fits), may_2.eq(may)]
         o = self.o
-        m.d.sync += [o.eq(want), o.counted.eq(goes)]
-        with m.If(waits & goes):
-            m.d.sync += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.ORDER)]
-        with m.If(asks & ~goes):
-            m.d.sync += [o.kind.eq(KIND_DROP),
-                         o.reason.eq(Mux(fits, Reason.EXCEPTION_LIMIT, Reason.EXCEPTION_FULL))]
+        m.d.comb += [o.eq(want_2), o.counted.eq(goes_2)]
+        with m.If(waits_2 & goes_2):
+            m.d.comb += [o.kind.eq(KIND_EXCEPTION), o.reason.eq(Reason.ORDER)]
+        with m.If(asks_2 & ~goes_2):
+            m.d.comb += [o.kind.eq(KIND_DROP), o.reason.eq(Reason.EXCEPTION_LIMIT)]
+            with m.If(~fits_2):
+                m.d.comb += o.reason.eq(Reason.EXCEPTION_FULL)
+            with m.Elif(~may_2):
+                m.d.comb += o.reason.eq(Reason.NEW_FLOWS)
 
         return m

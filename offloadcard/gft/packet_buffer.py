@@ -87,7 +87,7 @@ class PacketBuffer(wiring.Component):
     o : ``Out(stream.Signature(data_width))``
         The beats read.
     dropped : ``Out(1)``
-        A job that ``drops`` has ended.
+        A job that ``drops`` ended in the cycle before.
     """
 
     def __init__(self, *, data_width, cells):
@@ -151,8 +151,10 @@ class PacketBuffer(wiring.Component):
         place_r = Signal(range(per_cell))
         left_r, cells_r = Signal.like(job.take), Signal.like(job.cells)
         linked = Signal()                     # the memory of links shows the next of `cell_r`
-        reads_r, one_r, edge_r, one_cell_r = (Signal(name=name) for name in (
-            "reads_r", "one_r", "edge_r", "one_cell_r"))
+        # What the next step of the job does, known a cycle before: it reads, leaves the cell, and
+        # with it ends the job.
+        reads_r, leaves_r, ends_r = (Signal(name=name) for name in (
+            "reads_r", "leaves_r", "ends_r"))
 
         cell, place = Signal.like(cell_r), Signal.like(place_r)
         left, cells = Signal.like(left_r), Signal.like(cells_r)
@@ -179,35 +181,44 @@ class PacketBuffer(wiring.Component):
         with m.If(room):
             m.d.sync += fetched.eq(0)
 
-        step, reads, leaves_cell, ends, stuck = Signal(), Signal(), Signal(), Signal(), Signal()
+        step, reads, leaves_cell, ends, stuck = (Signal(name=name) for name in (
+            "step", "reads", "leaves_cell", "ends", "stuck"))
+        leaves_first = Signal()
         m.d.comb += [
+            leaves_first.eq(~job.reads | job.one),
             reads.eq(Mux(going, reads_r, job.reads)),
             # Of a cell that is left, the link must have been read. No job skips a whole cell.
-            leaves_cell.eq(Mux(going, ~reads_r | one_r | edge_r, ~job.reads | job.one)),
-            ends.eq(leaves_cell & Mux(going, one_cell_r, job.one_cell)),
-            stuck.eq(leaves_cell & ~ends & ~(going & linked)),
+            leaves_cell.eq(Mux(going, leaves_r, leaves_first)),
+            ends.eq(Mux(going, ends_r, leaves_first & job.one_cell)),
+            stuck.eq(Mux(going, leaves_r & ~ends_r & ~linked, leaves_first & ~job.one_cell)),
             beats.addr.eq(Cat(place, cell)),
             beats.en.eq(room),
             links.addr.eq(cell),
             step.eq(self.jobs.valid & (~reads | room) & ~stuck),
-            pool.back.valid.eq(step & leaves_cell),
-            pool.back.payload.eq(cell),
             self.jobs.ready.eq(step & ends),
-            self.dropped.eq(step & ends & job.drops),
         ]
-        m.d.sync += linked.eq(self.jobs.valid)  # `cell` stays, unless it is left below
+        # Cells and credits go back a cycle later.
+        m.d.sync += [
+            pool.back.valid.eq(step & leaves_cell), pool.back.payload.eq(cell),
+            self.dropped.eq(step & ends & job.drops),
+            linked.eq(self.jobs.valid),  # `cell` stays, unless it is left below
+        ]
+
+        def then(*, more, one, edge, one_cell):
+            m.d.sync += [reads_r.eq(more), leaves_r.eq(~more | one | edge),
+                         ends_r.eq((~more | one | edge) & one_cell)]
+
         with m.If(self.jobs.valid & stuck):
             m.d.sync += [going.eq(1), cell_r.eq(cell), place_r.eq(place),
-                         left_r.eq(left), cells_r.eq(cells), reads_r.eq(reads),
-                         one_r.eq(left == 1), edge_r.eq(place == per_cell - 1),
-                         one_cell_r.eq(cells == 1)]
+                         left_r.eq(left), cells_r.eq(cells)]
+            then(more=reads, one=left == 1, edge=place == per_cell - 1, one_cell=cells == 1)
         with m.If(step):
             m.d.sync += [going.eq(~ends), cell_r.eq(cell), place_r.eq(place + 1),
-                         left_r.eq(left - reads), cells_r.eq(cells),
-                         reads_r.eq(left > 1), one_r.eq(left == 2),
-                         edge_r.eq(place == per_cell - 2), one_cell_r.eq(cells == 1)]
+                         left_r.eq(left - reads), cells_r.eq(cells)]
+            then(more=left > 1, one=left == 2, edge=place == per_cell - 2, one_cell=cells == 1)
             with m.If(leaves_cell):
                 m.d.sync += [cell_r.eq(links.data), place_r.eq(0), cells_r.eq(cells - 1),
-                             linked.eq(0), edge_r.eq(0), one_cell_r.eq(cells == 2)]
+                             linked.eq(0)]
+                then(more=left > 1, one=left == 2, edge=0, one_cell=cells == 2)
             with m.If(reads):
                 m.d.sync += [fetched.eq(1), rotate_r.eq(job.rotate)]

@@ -4,6 +4,9 @@
 # Ref: rfc-791, 3.1 (Internet Header Format); rfc-8200, 3 and 4 (IPv6, extension headers)
 # Ref: rfc-9293, 3.1; rfc-768; rfc-792; rfc-4443, 2.1
 
+from functools import reduce
+from operator import or_
+
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -25,6 +28,7 @@ __all__ = ["layer", "LayerParser", "octets_be", "LENGTH_BITS", "LATENCY"]
 LENGTH_BITS = 14
 LATENCY     = 4
 MIN_IPV4, IPV6 = 20, 40
+WORDS = 16  # values of IHL
 # Ref: rfc-8200, 4.1: next headers that are extension headers; Fragment is told apart.
 EXTENSIONS, FRAGMENT = (0, 43, 51, 60, 135, 139, 140), 44
 
@@ -132,30 +136,54 @@ class LayerParser(wiring.Component):
         self.a_window  = Signal(8 * (self.octets - 14))
         self.a_length  = Signal(signed(16))  # from layer 3 on
         self.a_visible = Signal(signed(10))
+        self.a_ipv4, self.a_ipv6 = Signal(), Signal()
+        self.a_words   = Signal(WORDS)  # one bit: the IHL, if it is IPv4
 
-        types = [octets_be(window, 12 + 4 * n, 2) for n in range(3)]
+        # Every EtherType that may be the one is judged before it is known which is.
+        types = [Signal(16, name=f"type_{n}") for n in range(3)]
+        for n, value in enumerate(types):
+            m.d.comb += value.eq(octets_be(window, 12 + 4 * n, 2))
         tagged = [Signal(name=f"tagged_{n}") for n in range(2)]
         for signal, value in zip(tagged, types):
             m.d.comb += signal.eq((value == ETHERTYPE_VLAN) | (value == ETHERTYPE_QINQ))
-        two = Signal()
-        m.d.comb += two.eq(tagged[0] & tagged[1])
+        one, two = Signal(), Signal()
+        m.d.comb += [one.eq(tagged[0] & ~tagged[1]), two.eq(tagged[0] & tagged[1])]
+
+        def behind(values, name):
+            """The one of three that counts behind the tags."""
+            chosen = Signal(len(values[0]), name=name)
+            m.d.comb += chosen.eq(Mux(two, values[2], Mux(one, values[1], values[0])))
+            return chosen
+
+        kinds = [Signal(2, name=f"kind_{n}") for n in range(3)]
+        words = [Signal(WORDS, name=f"words_{n}") for n in range(3)]
+        for n in range(3):
+            ihl = window[112 + 32 * n:116 + 32 * n]
+            m.d.comb += [
+                kinds[n].eq(Cat(types[n] == ETHERTYPE_IPV4, types[n] == ETHERTYPE_IPV6)),
+                words[n].eq(Cat(ihl == count for count in range(WORDS))),
+            ]
+        kind = behind(kinds, "kind")
         offset = Signal(5)
-        m.d.comb += offset.eq(Mux(two, 22, Mux(tagged[0], 18, 14)))
-        ethertype = Signal(16)
-        m.d.comb += ethertype.eq(Mux(two, types[2], Mux(tagged[0], types[1], types[0])))
+        m.d.comb += offset.eq(Mux(two, 22, Mux(one, 18, 14)))
+        short, unseen = [], []
+        for n in range(3):
+            short.append(self.length < 14 + 4 * n)
+            unseen.append(self.visible < 14 + 4 * n)
+        m.d.sync += [self.a_ipv4.eq(kind[0]), self.a_ipv6.eq(kind[1]),
+                     self.a_words.eq(behind(words, "words"))]
         m.d.sync += [
             a.ethernet_destination.eq(octets_be(window, 0, 6)),
             a.ethernet_source.eq(octets_be(window, 6, 6)),
-            a.tags.eq(Mux(two, 2, tagged[0])),
+            a.tags.eq(Mux(two, 2, one)),
             a.tpid_service.eq(types[0] == ETHERTYPE_QINQ),
             a.vlan_tci.eq(octets_be(window, 14, 2)),
-            a.ethertype.eq(ethertype),
+            a.ethertype.eq(behind(types, "ethertype")),
             a.l3_offset.eq(offset),
-            a.l3_type.eq(Mux(ethertype == ETHERTYPE_IPV4, L3Type.IPV4,
-                             Mux(ethertype == ETHERTYPE_IPV6, L3Type.IPV6, L3Type.OTHER))),
-            a.truncated.eq(self.length < offset),
-            a.too_long.eq(self.visible < offset),
-            self.a_window.eq(Mux(two, window[176:], Mux(tagged[0], window[144:], window[112:]))),
+            a.l3_type.eq(Mux(kind[0], L3Type.IPV4, Mux(kind[1], L3Type.IPV6, L3Type.OTHER))),
+            a.truncated.eq(behind([Cat(bit) for bit in short], "short")),
+            a.too_long.eq(behind([Cat(bit) for bit in unseen], "unseen")),
+            self.a_window.eq(Mux(two, window[176:], Mux(one, window[144:], window[112:]))),
             self.a_length.eq(self.length - offset),
             self.a_visible.eq(self.visible - offset),
         ]
@@ -168,12 +196,12 @@ class LayerParser(wiring.Component):
         self.b_visible = Signal(signed(11))
         self.b_sums    = [Signal(18, name=f"sum_{n}") for n in range(8)]
 
-        ipv4, ipv6 = Signal(), Signal()
+        ipv4, ipv6 = self.a_ipv4, self.a_ipv6
         words, total = Signal(4), Signal(17)
+        covers = Signal(WORDS)  # one bit: the words of the header
         m.d.comb += [
-            ipv4.eq(a.l3_type == L3Type.IPV4),
-            ipv6.eq(a.l3_type == L3Type.IPV6),
             words.eq(Mux(ipv4, window[0:4], Mux(ipv6, IPV6 // 4, 0))),
+            covers.eq(Mux(ipv4, self.a_words, Mux(ipv6, 1 << IPV6 // 4, 0))),
             total.eq(Mux(ipv4, octets_be(window, 2, 2), octets_be(window, 4, 2) + IPV6)),
         ]
         header, minimum = Signal(6), Signal(6)
@@ -220,16 +248,20 @@ class LayerParser(wiring.Component):
             m.d.sync += [b.source_address.eq(a.ethernet_source),
                          b.destination_address.eq(a.ethernet_destination)]
         shown = len(self.l4_window)
-        with m.Switch(words):
-            for count in range(5, 16):
-                with m.Case(count):
-                    m.d.sync += self.l4_window.eq(window[32 * count:][:shown])
+        parts = [Mux(covers[count], window[32 * count:][:shown], 0) for count in range(5, WORDS)]
+        m.d.sync += self.l4_window.eq(reduce(or_, parts))
 
         # Words of the header, by fours; words of options only as IHL says. Ref: rfc-1071, 1
-        masked = [Mux(words > n // 2, octets_be(window, 2 * n, 2), 0) for n in range(30)]
+        reaches = Signal(WORDS)  # words of 4 octets that the header has, beyond the fifth
+        m.d.comb += reaches.eq(Cat(self.a_words[n + 1:].any() if n >= 5 else 1
+                                   for n in range(WORDS)))
         for n, signal in enumerate(self.b_sums):
-            parts = masked[4 * n:4 * n + 4]
-            m.d.sync += signal.eq(sum(parts[1:], parts[0]))
+            halves = [Mux(reaches[k // 2], octets_be(window, 2 * k, 2), 0)
+                      for k in range(4 * n, min(4 * n + 4, 30))]
+            left, right = Signal(17, name=f"left_{n}"), Signal(17, name=f"right_{n}")
+            m.d.comb += [left.eq(halves[0] + halves[1]),
+                         right.eq(halves[2] + halves[3] if len(halves) > 2 else 0)]
+            m.d.sync += signal.eq(left + right)
 
     def _layer4(self, m):
         """Stages 3 and 4: ports and flags; the checksum folds to its verdict."""
@@ -280,7 +312,10 @@ class LayerParser(wiring.Component):
         m.d.sync += Cat(c.source_port, c.destination_port).eq(ports)
 
         sums = Signal(21)
-        m.d.sync += sums.eq(sum(self.b_sums[1:], self.b_sums[0]))
+        pairs = [Signal(20, name=f"pair_{n}") for n in range(4)]
+        m.d.comb += [pair.eq(self.b_sums[2 * n] + self.b_sums[2 * n + 1])
+                     for n, pair in enumerate(pairs)]
+        m.d.sync += sums.eq((pairs[0] + pairs[1]) + (pairs[2] + pairs[3]))
         folded = Signal(17)
         m.d.comb += folded.eq(sums[:16] + sums[16:])
         m.d.sync += self.o.eq(c)

@@ -39,11 +39,12 @@ class Registers(wiring.Component):
     NAMES = ("commands", "command_room", "completions", "seed", "load", "ready", "events",
              "event_lost", "epoch", "limit", "generation", "generation_write", "template_row",
              "template", "template_write", "meter_limits", "meter_row", "meter_write", "flow",
-             "flow_shown", "reason", "reason_shown")
+             "flow_shown", "reason", "reason_shown", "exceeded", "exceeded_shown")
 
     def __init__(self, config, headers):
         self.flows = config.gft_flows
         self.slots = 1 << headers.slot_width
+        self.budget = config.gft_order_budget
         members = headers.signature.members
         super().__init__({
             "management":   In(ManagementPort()),
@@ -63,6 +64,7 @@ class Registers(wiring.Component):
         m.d.sync += [now.eq(now + 1), events_lost.eq(events_lost + self.event_lost)]
         m.d.comb += [
             bank.flows.eq(self.flows), bank.order_slots.eq(self.slots),
+            bank.order_budget.eq(self.budget),
             bank.status.eq(Cat(self.ready & ~bank.seed_write, C(0, 7), self.command_room)),
             bank.time.eq(now), bank.events_lost.eq(events_lost),
             self.guest_enable.eq(bank.control.guest_enable),
@@ -94,6 +96,7 @@ class Registers(wiring.Component):
             self.meter_limits[1].as_value().eq(bank.meter_packets.as_value()),
             self.meter_row.eq(bank.meter), self.meter_write.eq(bank.meter_write),
             self.flow.eq(bank.flow), self.reason.eq(bank.reason),
+            self.exceeded.eq(bank.exceeded), bank.exceeded_packets.eq(self.exceeded_shown),
             bank.flow_packets.eq(self.flow_shown.count_0),
             bank.flow_octets.eq(self.flow_shown.count_1),
             bank.flow_seen.eq(self.flow_shown.stamp),

@@ -1,19 +1,25 @@
-"""What the flow table and its slow path say to each other: UFID, flow entry, exception and
-injection descriptors, commands, reasons, and the management map.
+"""What the flow table and its slow path say to each other: exception and injection descriptors,
+commands, reasons, and the management map; and, from ``spec_flow``, flows.
 
-All multi-octet values are numbers: an address or port reads as in its standard's text (most
-significant octet first on the wire), an IPv4 address lies in the low 32 bits. Structures are
-little-endian in memory and on the management port. The key has 384 bits, the entry 512.
+Structures are little-endian in memory and on the management port.
 """
-
-# Ref: rfc-791, 3.1 (Internet Header Format); rfc-8200, 3 (IPv6 Header Format)
-# Ref: rfc-9293, 3.1 (Header Format); rfc-768 (Format); rfc-792; rfc-4443
-# Ref: rfc-7348, 5 (VXLAN Frame Format); ieee-802.1q-2018, 9.6 (VLAN Tag TCI Format)
 
 from amaranth.lib import data, enum
 
 from ..rtl.octets import size_of
 from ..rtl.regmap import Register, RegisterMap
+from .spec_flow import (
+    DestinationKind,
+    Direction,
+    FlowEntry,
+    Key,
+    L3Type,
+    TcpFlag,
+    Template,
+    VlanOperation,
+    checksum,
+    checksum_delta,
+)
 
 __all__ = [
     "ETHERTYPE_IPV4", "ETHERTYPE_IPV6", "ETHERTYPE_VLAN", "ETHERTYPE_QINQ", "ETHERTYPE_ARP",
@@ -22,7 +28,8 @@ __all__ = [
     "DestinationKind", "VlanOperation", "FlowEntry", "Template", "Reason", "Verdict",
     "ExceptionDescriptor", "InjectDescriptor", "Opcode", "Status", "Command", "Completion",
     "EventKind", "Event", "GenerationWrite", "MANAGEMENT", "LAYER_SETS", "TEMPLATES",
-    "ORDER_BUDGET", "MeterRate", "Control", "checksum", "checksum_delta",
+    "MeterRate", "MeterKind", "MeterWrite", "Allowance", "AllowanceIndex", "Control", "checksum",
+    "checksum_delta",
 ]
 
 ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP = 0x0800, 0x86DD, 0x0806
@@ -35,132 +42,6 @@ ENCAPSULATION     = 50   # octets that a VXLAN push adds: Ethernet, IPv4, UDP, V
 DESCRIPTOR_OCTETS = 64   # before each frame on `exceptions` and `inject`
 LAYER_SETS        = 4    # generations of a function
 TEMPLATES         = 64   # outer headers
-ORDER_BUDGET      = 32   # packets of one order slot that go to the slow path until it is empty
-
-
-class L3Type(enum.IntEnum):
-    """What follows the Ethernet header. ``OTHER`` puts MACs and EtherType into the key."""
-    OTHER = 0
-    IPV4  = 1
-    IPV6  = 2
-
-
-class Direction(enum.IntEnum):
-    """Where a packet entered."""
-    GUEST = 0
-    WIRE  = 1
-
-
-class Key(data.Struct):
-    """Unified flow id (UFID); 48 octets.
-
-    From a guest: its headers and ``source`` = its ``function_id``. From the wire: ``source`` = 0,
-    and if the frame is VXLAN its inner headers, ``tunnel`` = 1 and ``vni``. ICMP echo: both ports
-    hold the identifier; ICMP otherwise: type << 8 | code in both. Protocols without ports: 0.
-    ``L3Type.OTHER``: addresses are the MACs, both ports the EtherType, ``protocol`` 0.
-    VLAN is that of the headers in the key (the inner ones of a tunnel).
-    """
-    source_address:      128
-    destination_address: 128
-    source_port:         16
-    destination_port:    16
-    vni:                 24
-    protocol:            8
-    source:              12
-    direction:           1  # Direction
-    tunnel:              1
-    vlan:                12
-    vlan_valid:          1
-    l3_type:             2  # L3Type
-    _rsvd:               35
-
-
-class TcpFlag(enum.IntFlag):
-    """Bits of ``tcp_exception`` and ``tcp_notify``."""
-    FIN = 1
-    SYN = 2
-    RST = 4
-
-
-class DestinationKind(enum.IntEnum):
-    """Where a flow's packets go."""
-    DROP      = 0
-    WIRE      = 1
-    FUNCTION  = 2  # `destination_function`; tenant to tenant, or from the wire to a guest
-    EXCEPTION = 3
-
-
-class VlanOperation(enum.IntEnum):
-    """What becomes of the (first) VLAN tag."""
-    KEEP = 0
-    POP  = 1
-    SET  = 2  # push, or rewrite one that is there; TPID 0x8100
-
-
-class FlowEntry(data.Struct):
-    """Action of a flow, the transposition included; 64 octets.
-
-    Order of the edits: pop, then L2 to L4 of what remains, then push. Checksum deltas are added
-    (one's complement) to the complement of the field: ``checksum_delta(old, new)`` over the words
-    that NAT changes: addresses for ``l3_delta``; addresses and ports for ``l4_delta`` (ICMPv4 has
-    no addresses in it). TTL and DSCP are accounted for by the card. NAT addresses are IPv4 only.
-    """
-    valid:                1  # set by the card
-    destination:          2  # DestinationKind
-    destination_function: 12
-    owner:                12  # function whose generation counts
-    layer_set:            2
-    metered:              1
-    generation:           16
-    meter:                12  # row of the meter: a function_id
-    tcp_exception:        3   # TcpFlag: such a segment goes to the slow path
-    tcp_notify:           3   # TcpFlag: such a segment raises an event and goes on
-    # Layer 2
-    set_ethernet:         1
-    vlan_operation:       2   # VlanOperation
-    vlan_tci:             16
-    ethernet_destination: 48
-    ethernet_source:      48
-    # Tunnel
-    pop:                  1
-    push:                 1
-    template:             8
-    vni:                  24
-    # Layer 3
-    decrement_ttl:        1
-    set_dscp:             1
-    dscp:                 6
-    set_source_address:   1
-    set_destination_address: 1
-    source_address:       32
-    destination_address:  32
-    l3_delta:             16
-    # Layer 4
-    set_source_port:      1
-    set_destination_port: 1
-    source_port:          16
-    destination_port:     16
-    l4_delta:             16
-    cookie:               32  # of the control plane
-    _rsvd:                127
-
-
-class Template(data.Struct):
-    """Outer headers of a push; 32 octets.
-
-    ``ip_sum`` is the folded one's complement sum of the IPv4 header's words with total length,
-    identification and checksum zero: the card adds the length.
-    """
-    ethernet_destination: 48
-    ethernet_source:      48
-    source_address:       32
-    destination_address:  32
-    udp_port:             16
-    dscp:                 6
-    ecn:                  2
-    ttl:                  8
-    ip_sum:               16
-    _rsvd:                48
 
 
 class Reason(enum.IntEnum):
@@ -178,7 +59,7 @@ class Reason(enum.IntEnum):
     NOT_EDITABLE     = 10  # exception: NAT asked of what is not IPv4 TCP, UDP or ICMP
     # From here on the packet is dropped.
     FLOW_DROP        = 16
-    METER            = 17
+    METER            = 17  # the sender's allowance, or that of the flow's own meter
     NO_ROOM          = 18  # tail drop: packet buffer full (wire only)
     EXCEPTION_FULL   = 19  # exception queue full
     EXCEPTION_LIMIT  = 20  # the function has as many exceptions open as it may, or the slot has
@@ -191,6 +72,8 @@ class Reason(enum.IntEnum):
     VERDICT          = 27  # the slow path said drop
     BAD_DESTINATION  = 28  # an injection to nowhere
     DISABLED         = 29  # the card's processor has not enabled the direction
+    NEW_FLOWS        = 30  # the function's allowance of exceptions a second
+    METER_IN         = 31  # the receiver's allowance
 
 
 class Verdict(enum.IntEnum):
@@ -245,6 +128,7 @@ class Opcode(enum.IntEnum):
     DELETE = 2  # row `handle`
     UPDATE = 3  # ENTRY into row `handle`; the key stays
     SCAN   = 4  # from row `handle`: the first flow not seen since `epoch`
+    EXPIRE = 5  # as SCAN, and deletes it
 
 
 class Status(enum.IntEnum):
@@ -252,7 +136,7 @@ class Status(enum.IntEnum):
     OK          = 0
     EXISTS      = 1  # `handle` tells the row that has this key
     FULL        = 2  # no bucket, no stash: control keeps the flow in software
-    NOT_FOUND   = 3  # the row is free; SCAN: no idle flow up to the end
+    NOT_FOUND   = 3  # the row is free; SCAN, EXPIRE: no idle flow up to the end
     BUSY_ROW    = 4  # INSERT into a row that is taken
     OUT_OF_RANGE = 5
     COLLISION   = 6  # another key has the same hashes: choose another seed, or software
@@ -304,7 +188,6 @@ class GenerationWrite(data.Struct):
     _rsvd50:     14
 
 
-assert size_of(Key) == 48 and size_of(FlowEntry) == 64 and size_of(Template) == 32
 assert size_of(ExceptionDescriptor) == size_of(InjectDescriptor) == DESCRIPTOR_OCTETS
 assert all(size_of(s) == 8 for s in (Command, Completion, Event, GenerationWrite))
 
@@ -316,6 +199,46 @@ class MeterRate(data.Struct):
     """
     cycles: 32  # 16.16
     burst:  32  # cycles
+
+
+class MeterKind(enum.IntEnum):
+    """What is limited: each kind has limits of octets and of packets for every function."""
+    OUT       = 0  # what a function sends, by its flows
+    IN        = 1  # what a function is to receive, by flows, of guests or from the wire
+    NEW_FLOWS = 2  # what is sent to the slow path, but for packets that follow others there
+
+
+class MeterWrite(data.Struct):
+    """Write of ``METER``: the staged limits become those of a row. ``wire``: the row of all that
+    enters by the wire; of ``NEW_FLOWS`` only."""
+    function_id: 12
+    wire:        1
+    _rsvd13:     3
+    kind:        2  # MeterKind
+    _rsvd18:     14
+
+
+class Allowance(enum.IntEnum):
+    """What a function had too little of, for a packet that was dropped therefore."""
+    OUT_OCTETS  = 0
+    OUT_PACKETS = 1
+    IN_OCTETS   = 2
+    IN_PACKETS  = 3
+    NEW_FLOWS   = 4
+    EXCEPTIONS  = 5  # open at a time: of the function, or of the flow's order slot
+    ROOM        = 6  # in the exception queue
+
+
+class AllowanceIndex(data.Struct):
+    """Which counter ``EXCEEDED_PACKETS`` shows."""
+    function_id: 12
+    wire:        1
+    _rsvd13:     3
+    allowance:   3  # Allowance
+    _rsvd19:     13
+
+
+assert size_of(MeterWrite) == size_of(AllowanceIndex) == 4
 
 
 class Control(data.Struct):
@@ -347,7 +270,8 @@ MANAGEMENT = RegisterMap("gft", (
     Register("GENERATION",       0x0F0, GenerationWrite, "wo", "ours"),
     Register("METER_OCTETS",     0x100, MeterRate, "rw", "ours", doc="staged for METER"),
     Register("METER_PACKETS",    0x108, MeterRate, "rw", "ours", doc="staged for METER"),
-    Register("METER",            0x110, 12, "wo", "ours", doc="row: writes both limits"),
+    Register("METER",            0x110, MeterWrite, "wo", "ours",
+             doc="row: writes both limits"),
     *(Register(f"TEMPLATE{n}", 0x120 + 8 * n, 64, "rw", "ours", doc="staged for TEMPLATE")
       for n in range(4)),
     Register("TEMPLATE",         0x140, 8, "wo", "ours", doc="row: writes the staged template"),
@@ -358,29 +282,10 @@ MANAGEMENT = RegisterMap("gft", (
     Register("REASON",           0x170, 6, "rw", "ours",
              doc="counter shown: Reason, plus 32 for the wire's direction"),
     Register("REASON_PACKETS",   0x178, 64, "ro", "ours"),
+    Register("EXCEEDED",         0x180, AllowanceIndex, "rw", "ours",
+             doc="counter shown by EXCEEDED_PACKETS"),
+    Register("EXCEEDED_PACKETS", 0x188, 64, "ro", "ours",
+             doc="dropped for want of that allowance"),
+    Register("ORDER_BUDGET",     0x190, 16, "ro", "ours",
+             doc="packets of one order slot that go to the slow path until it is empty"),
 ), size=0x200)
-
-
-def _sum(octets):
-    """Folded one's complement sum of big-endian words; an odd octet is padded."""
-    octets = bytes(octets) + bytes(len(octets) % 2)
-    total = sum(int.from_bytes(octets[n:n + 2], "big") for n in range(0, len(octets), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
-
-
-def checksum(octets):
-    """Internet checksum. Ref: rfc-1071, 1"""
-    return _sum(octets) ^ 0xFFFF
-
-
-def checksum_delta(old, new):
-    """What ``l3_delta`` and ``l4_delta`` hold when octets ``old`` become ``new``.
-
-    The card computes ~(~field + delta). Ref: rfc-1624, 3 (eqn. 3)
-    """
-    if len(old) != len(new) or len(old) % 2:
-        raise ValueError("`old` and `new` must be equally many words, "
-                         f"not {len(old)} and {len(new)} octets")
-    return _sum(bytes(octet ^ 0xFF for octet in old) + bytes(new))

@@ -17,7 +17,8 @@ class ConfigSettings(wiring.Component):
 
     Timing
     ------
-    As :class:`offloadcard.pcie.config_pf.PfRegisters`.
+    As :class:`offloadcard.pcie.config_pf.PfRegisters`, and a cycle more: what is asked and written
+    rests in registers.
 
     Parameters
     ----------
@@ -63,6 +64,9 @@ class ConfigSettings(wiring.Component):
         row = data.StructLayout({"memory": 1, "max_read": 3, "max_payload": 3, "extended_tag": 1,
                                  "timeout_disable": 1})
         pfs, rows = [], []
+        register, mask, write_data, write = Signal(7), Signal(32), Signal(32), Signal(2)
+        m.d.sync += [register.eq(self.register), mask.eq(self.mask), write_data.eq(self.data),
+                     write.eq(self.write)]
         for number, (vfs, first) in enumerate(((config.virtio_net_vfs, config.first_net_vf),
                                                (config.nvme_vfs, config.first_nvme_vf))):
             pf = PfRegisters(total_vfs=vfs, first_vf_offset=first - number, has_ari=number == 0,
@@ -73,8 +77,8 @@ class ConfigSettings(wiring.Component):
             rows.append(own)
             shared = self.settings.pf[number]
             m.d.comb += [
-                pf.register.eq(self.register), pf.mask.eq(self.mask), pf.data.eq(self.data),
-                pf.write.eq(self.write[number]), pf.reset.eq(self.reset[number]),
+                pf.register.eq(register), pf.mask.eq(mask), pf.data.eq(write_data),
+                pf.write.eq(write[number]), pf.reset.eq(self.reset[number]),
                 pf.cold.eq(self.cold), pf.ari.eq(self.settings.ari),
                 self.vfs_ended[number].eq(pf.vfs_ended),
                 *(shared[name].eq(getattr(pf, name))

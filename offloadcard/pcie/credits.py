@@ -16,7 +16,8 @@ class CreditGate(wiring.Component):
 
     Timing
     ------
-    ``enough`` is combinational from ``data``; a TLP per cycle.
+    ``enough`` is combinational from ``data``; a TLP per cycle. A limit counts one cycle after it
+    came.
 
     Parameters
     ----------
@@ -58,16 +59,23 @@ class CreditGate(wiring.Component):
         for limit, need in ((self.headers, Const(1)), (self.payload, self.data)):
             width    = len(limit.count)
             consumed = Signal(width)
-            left     = Signal(width)
-            m.d.comb += left.eq(limit.count - consumed)
+            left     = Signal(width)  # of the limit of a cycle ago, which is no greater
+            infinite = Signal()
             # [pcie-5.0: 2.6.1.2] limit - (consumed + need), modulo, within half of the range
             required = Signal(width)
             m.d.comb += required.eq(left - need + self.slack)
-            enough.append(limit.infinite | (required <= 1 << width - 1))
+            enough.append(infinite | (required <= 1 << width - 1))
             with m.If(self.reset):
-                m.d.sync += consumed.eq(0)
-            with m.Elif(self.taken):
-                m.d.sync += consumed.eq(consumed + need)
+                m.d.sync += [consumed.eq(0), left.eq(0), infinite.eq(0)]
+            with m.Else():
+                # Both differences are ready when `taken` comes.
+                m.d.sync += [
+                    left.eq(Mux(self.taken, limit.count - (consumed + need),
+                                limit.count - consumed)),
+                    infinite.eq(limit.infinite),
+                ]
+                with m.If(self.taken):
+                    m.d.sync += consumed.eq(consumed + need)
         # No payload needs no data credit, whatever the limit says.
         m.d.comb += self.enough.eq(enough[0] & (enough[1] | (self.data == 0)))
 

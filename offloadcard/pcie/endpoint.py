@@ -42,7 +42,7 @@ class Endpoint(wiring.Component):
     Timing
     ------
     DMA request in → TLP out 7 cycles; completion in → answer out 9 cycles; write in → TLP out
-    8 cycles. A beat per cycle on each stream.
+    9 cycles. A beat per cycle on each stream.
 
     Parameters
     ----------
@@ -143,6 +143,8 @@ class Endpoint(wiring.Component):
         m.d.comb += [
             flight.pending_function.eq(front.pending_function),
             front.pending.eq(flight.pending),
+            front.passing.eq(requester.passing),
+            front.interrupt_decided.eq(writer.interrupt_decided),
             front.link_up.eq(link_up),
         ]
 

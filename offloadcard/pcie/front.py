@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.arbiter import Merge
-from ..rtl.buffer import Queue
+from ..rtl.buffer import Buffer, Queue
 from ..rtl.ports import InterruptPort, LifecyclePort, ManagementPort, MmioPort, dma_write_beat
 from .config_space import ConfigSpace
 from .functions import error_event, function_row, released, settings
@@ -13,6 +13,7 @@ from .lifecycle import Lifecycle
 from .msix import Msix
 from .spec import tlp_beat
 from .target import Target
+from .transactions import completion, config_request
 
 __all__ = ["Front"]
 
@@ -27,7 +28,7 @@ class Front(wiring.Component):
     ------
     One request TLP per cycle, never stalled while the other side keeps to its credits. A doorbell
     leaves for its device 8 cycles after its TLP. The completion of a configuration request comes
-    13 cycles after it.
+    15 cycles after it.
 
     Parameters
     ----------
@@ -51,10 +52,15 @@ class Front(wiring.Component):
         Interrupts of the devices.
     interrupt_writes : ``Out(stream.Signature(dma_write_beat(...)))``
         MSI-X messages, each a write of 4 octets, for the posted order; the tag is 0.
+    interrupt_decided : ``In(1)``
+        The oldest of them has its place in the posted order, or was refused.
     net_lifecycle, nvme_lifecycle, requester_lifecycle : ``Out(LifecyclePort(...))``
         Ends of functions. The requester is asked together with the device.
     rows : ``Out(stream.Signature(function_row(...), always_ready=True))``
         News of the function table.
+    passing : ``In(1)``
+        A DMA read that earlier news let through has not left yet. The completion of a
+        configuration write waits for it, and for the messages before the news.
     settings : ``Out(settings(...))``
         Bus number, sizes and enables; registers.
     errors : ``In(stream.Signature(error_event(...), always_ready=True))``
@@ -83,10 +89,12 @@ class Front(wiring.Component):
             "nvme_interrupts":     In(InterruptPort(**ids)),
             "interrupt_writes":    Out(stream.Signature(dma_write_beat(
                 tag_width=config.dma_tag_width, **widths))),
+            "interrupt_decided":   In(1),
             "net_lifecycle":       Out(LifecyclePort(**ids)),
             "nvme_lifecycle":      Out(LifecyclePort(**ids)),
             "requester_lifecycle": Out(LifecyclePort(**ids)),
             "rows":                Out(stream.Signature(function_row(**ids), always_ready=True)),
+            "passing":             In(1),
             "settings":            Out(settings(**ids)),
             "errors":              In(stream.Signature(error_event(**ids), always_ready=True)),
             "pending_function":    Out(config.function_id_width),
@@ -123,14 +131,21 @@ class Front(wiring.Component):
             self.settings.eq(space.settings),
             self.pending_function.eq(space.pending_function),
             space.pending.eq(self.pending),
+            space.passing.eq(self.passing | msix.passing),
+            msix.decided.eq(self.interrupt_decided),
             space.link_up.eq(self.link_up),
             space.counters.eq(target.counters),
             target.settings.eq(space.settings),
             *(part.rows.valid.eq(space.rows.valid) for part in (target, msix)),
             *(part.rows.payload.eq(space.rows.payload) for part in (target, msix)),
         ]
-        wiring.connect(m, target.configs, space.requests)
-        wiring.connect(m, space.completions, target.config_completions)
+        # One visit at a time, so a slice on each side costs nothing but its cycle.
+        m.submodules.config_requests    = asked    = Buffer(config_request())
+        m.submodules.config_completions = answered = Buffer(completion())
+        wiring.connect(m, target.configs, asked.i)
+        wiring.connect(m, asked.o, space.requests)
+        wiring.connect(m, space.completions, answered.i)
+        wiring.connect(m, answered.o, target.config_completions)
         wiring.connect(m, space.accesses, target.accesses)
         wiring.connect(m, target.access_replies, space.access_replies)
         wiring.connect(m, target.msix_requests, msix.requests)

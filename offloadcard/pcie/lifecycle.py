@@ -122,7 +122,7 @@ class Lifecycle(wiring.Component):
 
         # --- closed ones wait until what had passed the gate has arrived ----------------
         clock_shape = data.StructLayout({"function_id": width, "at": 14})
-        m.submodules.settling = settling = Queue(clock_shape, depth=max(2, config.functions))
+        m.submodules.settling = settling = Queue(clock_shape, depth=max(3, config.functions))
         now   = Signal(14)
         left  = Signal(14)
         m.d.sync += now.eq(now + 1)

@@ -7,7 +7,7 @@ from amaranth.hdl import Assert
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..rtl.buffer import Queue
+from ..rtl.buffer import Buffer, Queue
 from ..rtl.ports import mmio_reply, mmio_request
 from .functions import function_row, routing_id, settings
 from .transactions import CA, SC, UR, access, access_reply, access_request, completion
@@ -126,9 +126,10 @@ class MmioLane(wiring.Component):
             row_w.en.eq(self.rows.valid),
         ]
 
-        # Who is next.
+        # Who is next. A read comes to the head when all writes before it have left.
+        m.submodules.head = head = Buffer(shape)
         reading  = Signal()  # a read, or configuration's access, is under way
-        due      = Signal()  # all writes before the first read have left
+        due      = Signal()  # no write before the first read is left
         behind   = Signal.like(self.entered)
         waited   = Signal(5)
         pressed  = Signal()
@@ -139,7 +140,10 @@ class MmioLane(wiring.Component):
         m.d.comb += [
             behind.eq(reads.o.p.mark - self.left),
             due.eq((behind == 0) | behind[-1]),
-            want_read.eq(reads.o.valid & due & (~reading | (not self._SINGLE))
+            head.i.payload.eq(reads.o.p.access),
+            head.i.valid.eq(reads.o.valid & due),
+            reads.o.ready.eq(head.i.ready & due),
+            want_read.eq(head.o.valid & (~reading | (not self._SINGLE))
                          & ~(self.accesses.valid & config_turn)),
             want_config.eq(self.accesses.valid & ~reading & ~want_read),
             pressed.eq(waited.all()),
@@ -147,7 +151,7 @@ class MmioLane(wiring.Component):
             take_read.eq(want_read & ~take_write & advance),
             take_config.eq(want_config & ~take_write & advance),
             writes.o.ready.eq(take_write),
-            reads.o.ready.eq(take_read),
+            head.o.ready.eq(take_read),
             self.accesses.ready.eq(take_config),
         ]
         with m.If(take_read | take_config):
@@ -162,7 +166,7 @@ class MmioLane(wiring.Component):
         with m.If(take_write):
             m.d.comb += row_r.addr.eq(writes.o.p.function_id)
         with m.Elif(take_read):
-            m.d.comb += row_r.addr.eq(reads.o.p.access.function_id)
+            m.d.comb += row_r.addr.eq(head.o.p.function_id)
         with m.Else():
             m.d.comb += row_r.addr.eq(self.accesses.p.function_id)
         with m.If(advance):
@@ -170,7 +174,7 @@ class MmioLane(wiring.Component):
                 held_valid.eq(take_write | take_read | take_config),
                 held_write.eq(take_write | (take_config & self.accesses.p.write)),
                 held_config.eq(take_config),
-                held.eq(Mux(take_write, writes.o.payload, reads.o.p.access)),
+                held.eq(Mux(take_write, writes.o.payload, head.o.payload)),
             ]
             with m.If(take_config):
                 m.d.sync += [

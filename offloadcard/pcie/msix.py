@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..rtl.arbiter import Merge
+from ..rtl.buffer import Buffer
 from ..rtl.ports import (
     InterruptPort,
     dma_write_beat,
@@ -57,6 +58,10 @@ class Msix(wiring.Component):
         Functions that end.
     drained : ``Out(stream.Signature(lifecycle_drained(...)))``
         Their vectors are as after power-up, and no message of theirs waits.
+    decided : ``In(1)``
+        The oldest message outside has its place in the posted order, or was refused.
+    passing : ``Out(1)``
+        A message that rows of earlier cycles let through is not decided yet.
     """
 
     def __init__(self, config):
@@ -73,6 +78,8 @@ class Msix(wiring.Component):
             "writes":          Out(stream.Signature(beat)),
             "stops":           In(stream.Signature(lifecycle_stop(**ids), always_ready=True)),
             "drained":         Out(stream.Signature(lifecycle_drained(**ids))),
+            "decided":         In(1),
+            "passing":         Out(1),
         })
 
     def elaborate(self, platform):
@@ -117,7 +124,20 @@ class Msix(wiring.Component):
             m.d.comb += [bank.writes.ready.eq(merge.i[family].ready),
                          bank.drained.ready.eq(ends.i[family].ready)]
         wiring.connect(m, merge.o, wiring.flipped(self.writes))
-        wiring.connect(m, ends.o, wiring.flipped(self.drained))
+        m.submodules.last_words = last_words = Buffer(self.drained.payload.shape())
+        wiring.connect(m, ends.o, last_words.i)
+        wiring.connect(m, last_words.o, wiring.flipped(self.drained))
+
+        # News: messages before them leave the banks, then are decided outside.
+        outside, owed = Signal(4), Signal(4)  # messages
+        in_banks = Signal()
+        m.d.comb += [in_banks.eq(banks[0].passing | banks[1].passing),
+                     self.passing.eq(in_banks | (owed != 0))]
+        m.d.sync += outside.eq(outside + (self.writes.valid & self.writes.ready) - self.decided)
+        with m.If(in_banks):
+            m.d.sync += owed.eq(outside + (self.writes.valid & self.writes.ready) - self.decided)
+        with m.Elif(self.decided & (owed != 0)):
+            m.d.sync += owed.eq(owed - 1)
         # One read is under way in the lane, so the answers never meet.
         net, nvme = banks
         family = kind_of(m, config, self.requests.p.function_id)[0]

@@ -62,6 +62,8 @@ class MsixBank(wiring.Component):
         Functions that end.
     drained : ``Out(stream.Signature(lifecycle_drained(...)))``
         Their vectors are as after power-up.
+    passing : ``Out(1)``
+        A message that rows of earlier cycles let through has not left yet.
     """
 
     _OWN = True  # a proof's mutant looks into one table for all
@@ -83,6 +85,7 @@ class MsixBank(wiring.Component):
             "writes":     Out(stream.Signature(beat)),
             "stops":      In(stream.Signature(lifecycle_stop(**ids), always_ready=True)),
             "drained":    Out(stream.Signature(lifecycle_drained(**ids))),
+            "passing":    Out(1),
         })
 
     def elaborate(self, platform):
@@ -180,19 +183,24 @@ class MsixBank(wiring.Component):
                 table_w.data[3].eq(~after[32]),
             ]
 
-        # Pending bits still to be looked at, of a function that may send again.
+        # Pending bits still to be looked at, of a function that may send again, one picked ahead.
         scanned   = Signal(width)
         scan_bits = Signal(self.vectors)
-        lowest    = Signal(self.vector_width)
-        for number in reversed(range(self.vectors)):
-            with m.If(scan_bits[number]):
-                m.d.comb += lowest.eq(number)
+        scan_open = Signal()  # some may be left
+        picked    = Signal()
+        picked_vector = Signal(self.vector_width)
+        with m.If(~picked):
+            m.d.sync += [picked.eq(scan_bits.any()), scan_open.eq(scan_bits.any()),
+                         scan_bits.eq(scan_bits & (scan_bits - 1))]
+            for number in reversed(range(self.vectors)):
+                with m.If(scan_bits[number]):
+                    m.d.sync += picked_vector.eq(number)
         sends = Signal()
         m.d.comb += sends.eq(row_r.data.enable & ~row_r.data.mask & row_r.data.sends)
 
         # Functions whose vectors are clear; their last words wait for the messages before them.
         ended_shape = data.StructLayout({"function_id": width, "mark": 4})
-        m.submodules.ended = ended = Queue(ended_shape, depth=max(2, self.functions))
+        m.submodules.ended = ended = Queue(ended_shape, depth=max(3, self.functions))
         entered, left = Signal(4), Signal(4)
         behind = Signal(4)
         with m.If(out.i.valid):
@@ -207,6 +215,14 @@ class MsixBank(wiring.Component):
             self.drained.p.function_id.eq(ended.o.p.function_id),
             ended.o.ready.eq(self.drained.valid & self.drained.ready),
         ]
+        # News rule all visits of later cycles; what has entered `out` before goes its way.
+        news_mark = Signal(4)
+        to_leave  = Signal(4)
+        m.d.comb += to_leave.eq(news_mark - left)
+        with m.If(self.rows.valid):
+            m.d.sync += [self.passing.eq(1), news_mark.eq(entered + out.i.valid)]
+        with m.Elif((to_leave == 0) | to_leave[-1]):
+            m.d.sync += self.passing.eq(0)
         message = out.o.p
         m.d.comb += [
             self.writes.valid.eq(out.o.valid),
@@ -220,15 +236,14 @@ class MsixBank(wiring.Component):
         ]
 
         interrupt = self.interrupts.requests
-        scanning  = Signal()
         ending    = Signal()  # the vectors of `cleared` are being cleared, from `clear_next` on
         cleared   = Signal(width)
         clear_next = Signal(self.vector_width)
         m.submodules.turn = turn = RoundRobin(count=4)
         m.d.comb += [
-            scanning.eq(scan_bits.any()),
             turn.requests.eq(Cat(self.requests.valid, interrupt.valid & room,
-                                 Mux(scanning, room, scans.o.valid), ending | ends.o.valid)),
+                                 Mux(picked, room, ~scan_open & scans.o.valid),
+                                 ending | ends.o.valid)),
         ]
         with m.FSM():
             with m.State("IDLE"):
@@ -258,9 +273,9 @@ class MsixBank(wiring.Component):
                     m.next = "READ-INTERRUPT"
                 with m.Elif(turn.requests[2] & (turn.grant == 2)):
                     m.d.comb += turn.taken.eq(1)
-                    with m.If(scanning):
-                        m.d.sync += [function.eq(scanned), vector.eq(lowest),
-                                     scan_bits.eq(scan_bits & (scan_bits - 1))]
+                    with m.If(picked):
+                        m.d.sync += [function.eq(scanned), vector.eq(picked_vector),
+                                     picked.eq(0)]
                         m.next = "READ-SCAN"
                     with m.Else():
                         m.d.comb += scans.o.ready.eq(1)
@@ -303,7 +318,8 @@ class MsixBank(wiring.Component):
             with m.State("READ-PENDING"):
                 m.next = "PENDING"
             with m.State("PENDING"):
-                m.d.sync += [scanned.eq(function), scan_bits.eq(Mux(sends, pending_r.data, 0))]
+                m.d.sync += [scanned.eq(function), scan_open.eq(1),
+                             scan_bits.eq(Mux(sends, pending_r.data, 0))]
                 m.next = "IDLE"
             with m.State("READ-SCAN"):
                 m.next = "SCAN"

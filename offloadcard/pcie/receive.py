@@ -107,9 +107,10 @@ class Receiver(wiring.Component):
         length = Signal(11)
         has_data, four_dw, is_memory = Signal(), Signal(), Signal()
         is_config, is_message, is_refused, is_bad = Signal(), Signal(), Signal(), Signal()
-        kind = header.type
+        kind, single = header.type, Signal()
         m.d.comb += [
             length.eq(Mux(header.length == 0, 1024, header.length)),
+            single.eq(header.length == 1),
             four_dw.eq(header.fmt[0]),
             has_data.eq(header.fmt[1]),
             is_memory.eq(kind == Type.MEMORY),
@@ -122,9 +123,9 @@ class Receiver(wiring.Component):
             with m.Case(Type.MEMORY_READ_LOCKED):
                 m.d.comb += [is_bad.eq(header.fmt[1:] != 0), is_refused.eq(~is_bad)]
             with m.Case(Type.CONFIG_0, Type.CONFIG_1):
-                m.d.comb += is_bad.eq((header.fmt[2] != 0) | four_dw | (length != 1))
+                m.d.comb += is_bad.eq((header.fmt[2] != 0) | four_dw | ~single)
             with m.Case(Type.IO):
-                m.d.comb += [is_bad.eq(header.fmt[2] | four_dw | (length != 1)),
+                m.d.comb += [is_bad.eq(header.fmt[2] | four_dw | ~single),
                              is_refused.eq(~is_bad)]
             with m.Case(Type.FETCH_ADD, Type.SWAP, Type.CAS):
                 m.d.comb += [is_bad.eq(header.fmt[1:] != 1), is_refused.eq(~is_bad)]
@@ -157,12 +158,12 @@ class Receiver(wiring.Component):
             out.address.eq(address),
             out.data.eq(Mux(upper, octets << 32, octets)),
             out.byte_enable.eq(Mux(upper, Cat(Const(0, 4), header.first_be),
-                                   Cat(header.first_be, Mux(length == 1, 0, header.last_be)))),
+                                   Cat(header.first_be, Mux(single, 0, header.last_be)))),
             out.length_dw.eq(length),
             # [pcie-5.0: 2.3.1.1] of memory reads; 4 and 0 of all others
             out.byte_count.eq(Mux(is_memory, count, 4)),
             out.lower_address.eq(Mux(is_memory, Cat(leading, address[2:7]), 0)),
-            out.long.eq(~((length == 1) | ((length == 2) & ~upper))),
+            out.long.eq(~(single | ((header.length == 2) & ~upper))),
             out.header.as_value().eq(header.as_value()),
         ]
         config = self.configs.p
@@ -186,7 +187,7 @@ class Receiver(wiring.Component):
         known     = Signal()
         units     = Signal(9)
         m.d.comb += [
-            units.eq(Mux(has_data, (length + 3) >> 2, 0)),
+            units.eq(Mux(header.length == 0, 256, (header.length + 3) >> 2)),
             posted.eq((is_memory & has_data) | (kind[3:] == Type.MESSAGE >> 3)),
             nonposted.eq(~posted & (kind[3:] != 0b11)
                          & (kind[1:] != Type.COMPLETION >> 1) & ~header.fmt[2]),
@@ -195,9 +196,9 @@ class Receiver(wiring.Component):
         ]
         m.d.sync += [
             self.released.ph.eq(valid & ends & posted),
-            self.released.pd.eq(Mux(valid & posted, units, 0)),
+            self.released.pd.eq(Mux(valid & has_data & posted, units, 0)),
             self.released.nph.eq(valid & ends & nonposted),
-            self.released.npd.eq(Mux(valid & nonposted, units, 0)),
+            self.released.npd.eq(Mux(valid & has_data & nonposted, units, 0)),
             self.malformed.eq(valid & is_bad),
             self.unsupported.eq(valid & is_message & known),
             self.ignored.eq(valid & is_message & ~known),

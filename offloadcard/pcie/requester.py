@@ -55,6 +55,8 @@ class ReadRequester(wiring.Component):
         The function of a request that got its slot; of one that was answered.
     free_tags : ``Out(range(pcie_tags + 1))``
         Tags that nobody has.
+    passing : ``Out(1)``
+        As of :class:`offloadcard.pcie.requester_issue.Issue`.
     notices : ``Out``
         ``unexpected``, ``malformed``, ``poisoned``, ``aborted``, ``timed_out``, ``function_id``,
         ``header``: what the tracker saw.
@@ -80,6 +82,7 @@ class ReadRequester(wiring.Component):
             "begun":       Out(event),
             "ended":       Out(event),
             "free_tags":   Out(range(config.pcie_tags + 1)),
+            "passing":     Out(1),
             "notices":     Out(data.StructLayout({
                 "unexpected": 1, "malformed": 1, "poisoned": 1, "aborted": 1, "timed_out": 1,
                 "function_id": config.function_id_width, "header": 128})),
@@ -188,6 +191,7 @@ class ReadRequester(wiring.Component):
         wiring.connect(m, buffer.ended, wiring.flipped(self.ended))
         m.d.comb += [
             issue.epoch.eq(tracker.epoch),
+            self.passing.eq(issue.passing),
             issue.settings.eq(self.settings),
             issue.headers.eq(self.headers),
             issue.link_up.eq(self.link_up),

@@ -96,17 +96,16 @@ class Cutter(wiring.Component):
         first     = Signal()
         full      = Signal(13)  # octets of a piece that begins on a DW
         room      = Signal(13)  # octets that fit this piece
+        two       = Signal(14)  # octets that fit this piece and the next
+        closes    = Signal()    # nothing is left of this page after this piece
+        last      = Signal()    # nor of the request
 
         octets = Signal(range(self.length_max + 1))
         end    = Signal(range(self.length_max + 4))  # octets from the DW where the piece begins
         single = Signal()
-        closes = Signal()  # nothing is left of this page
-        last   = Signal()
         first_be, last_be = Signal(4), Signal(4)
         m.d.comb += [
-            octets.eq(Mux(in_page < room, in_page, room)),
-            closes.eq(in_page <= room),
-            last.eq(closes & (after == 0)),
+            octets.eq(Mux(closes, in_page, room)),
             end.eq(octets + low[:2]),
             single.eq(end <= 4),
             first_be.eq((0b1111 << low[:2])[:4]),
@@ -137,18 +136,25 @@ class Cutter(wiring.Component):
                 first.eq(0),
                 offset.eq(offset + octets),
                 room.eq(full),
+                two.eq(full << 1),
                 low.eq(low + octets),
-                in_page.eq(in_page - octets),
+                in_page.eq(in_page - room),
+                closes.eq(in_page <= two),
+                last.eq((in_page <= two) & (after == 0)),
             ]
             with m.If(closes):
-                m.d.sync += [page.eq(page_next), low.eq(0), in_page.eq(after), after.eq(0)]
+                m.d.sync += [page.eq(page_next), low.eq(0), in_page.eq(after), after.eq(0),
+                             closes.eq(after <= full), last.eq(after <= full)]
 
         request   = self.i.p
         page_room = Signal(13)
         size      = Signal(13)
+        fits_page, fits_piece = Signal(), Signal()
         m.d.comb += [
             page_room.eq(self.page_octets - request.address[:12]),
             size.eq(128 << Mux(request.limit > 5, 5, request.limit)),
+            fits_page.eq(request.length <= page_room),
+            fits_piece.eq(request.length <= size - request.address[:2]),
         ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
@@ -157,12 +163,15 @@ class Cutter(wiring.Component):
                 page.eq(request.address[12:]),
                 page_next.eq(request.address[12:] + 1),
                 low.eq(request.address[:12]),
-                in_page.eq(Mux(request.length < page_room, request.length, page_room)),
-                after.eq(Mux(request.length < page_room, 0, request.length - page_room)),
+                in_page.eq(Mux(fits_page, request.length, page_room)),
+                after.eq(Mux(fits_page, 0, request.length - page_room)),
                 offset.eq(0),
                 first.eq(1),
                 full.eq(size),
                 room.eq(size - request.address[:2]),
+                two.eq((size << 1) - request.address[:2]),
+                closes.eq(fits_piece | (page_room <= size - request.address[:2])),
+                last.eq(fits_piece & fits_page),
             ]
             m.d.sync += Assert(request.length != 0)
 

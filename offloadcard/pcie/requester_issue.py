@@ -75,6 +75,8 @@ class Issue(wiring.Component):
         CREDIT_LIMIT of non-posted headers.
     link_up : ``In(1)``
         Low refuses everything.
+    passing : ``Out(1)``
+        A TLP that rows of earlier cycles let through has not left yet.
     """
 
     def __init__(self, *, tags, function_id_width, data_width):
@@ -91,9 +93,11 @@ class Issue(wiring.Component):
             "settings": In(settings(**self.ids)),
             "headers":  In(credit(width=8)),
             "link_up":  In(1),
+            "passing":  Out(1),
         })
 
     obeys_gate = True  # a mutant does not
+    waits_for_leavers = True  # nor does another
 
     def elaborate(self, platform):
         m = Module()
@@ -144,6 +148,16 @@ class Issue(wiring.Component):
                      | (self.refusals.valid & self.refusals.ready)),
         ]
         m.d.sync += refused.eq(self.refusals.valid & ~self.refusals.ready)
+
+        # What stands in `out` when news come was let through by older ones.
+        leaving = Signal(range(3))
+        m.d.comb += self.passing.eq((leaving != 0) if self.waits_for_leavers else 0)
+        with m.If(self.rows.valid):
+            m.d.sync += leaving.eq(2)
+        with m.Elif(~out.o.valid):
+            m.d.sync += leaving.eq(0)
+        with m.Elif(out.o.ready & (leaving != 0)):
+            m.d.sync += leaving.eq(leaving - 1)
 
         requester_id = routing_id(m, self.settings, tlp.function_id)
         record = self.launches.p.record

@@ -241,27 +241,29 @@ class Target(wiring.Component):
             m.d.sync += [step.eq(event), self.counters[number].eq(self.counters[number] + step)]
 
         m.submodules.errors = errors = Queue(error_event(**self.ids), depth=4)
-        event = errors.i.p
+        news, event = Signal(), Signal(error_event(**self.ids))
+        m.d.comb += [errors.i.valid.eq(news), errors.i.payload.eq(event)]
+        m.d.sync += news.eq(0)
 
         def log(function, error, advisory, header=0):
-            return [errors.i.valid.eq(1), event.function_id.eq(function), event.error.eq(error),
+            return [news.eq(1), event.function_id.eq(function), event.error.eq(error),
                     event.advisory.eq(advisory), event.header.as_value().eq(header)]
 
         for lane in lanes:
             with m.If(lane.refused):
-                m.d.comb += log(lane.refused_function, spec.ERROR_UNSUPPORTED, lane.refused_read)
+                m.d.sync += log(lane.refused_function, spec.ERROR_UNSUPPORTED, lane.refused_read)
             with m.Elif(lane.dropped):
-                m.d.comb += log(lane.refused_function, spec.ERROR_UNSUPPORTED, 0)
+                m.d.sync += log(lane.refused_function, spec.ERROR_UNSUPPORTED, 0)
             with m.Elif(lane.aborted):
-                m.d.comb += log(lane.refused_function, spec.ERROR_ABORT, 1)
+                m.d.sync += log(lane.refused_function, spec.ERROR_ABORT, 1)
         header = request.header.as_value()
         with m.If(no_place | (decode.o.valid & request.refuse)):
-            m.d.comb += log(0, spec.ERROR_UNSUPPORTED, to_refusal, header)
+            m.d.sync += log(0, spec.ERROR_UNSUPPORTED, to_refusal, header)
         with m.If(poisoned):
-            m.d.comb += log(Mux(decode.to == TO_NONE, 0, decode.access.function_id),
+            m.d.sync += log(Mux(decode.to == TO_NONE, 0, decode.access.function_id),
                             spec.ERROR_POISONED, 0, header)
         with m.If(receiver.unsupported):
-            m.d.comb += log(0, spec.ERROR_UNSUPPORTED, 0, receiver.header.as_value())
+            m.d.sync += log(0, spec.ERROR_UNSUPPORTED, 0, receiver.header.as_value())
         with m.If(receiver.malformed):
-            m.d.comb += log(0, spec.ERROR_MALFORMED, 0, receiver.header.as_value())
+            m.d.sync += log(0, spec.ERROR_MALFORMED, 0, receiver.header.as_value())
         wiring.connect(m, errors.o, wiring.flipped(self.errors))

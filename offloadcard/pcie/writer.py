@@ -32,7 +32,7 @@ class Writer(wiring.Component):
 
     Timing
     ------
-    First beat in → first beat out 8 cycles. One beat per cycle; a write that begins off a DW takes
+    First beat in → first beat out 9 cycles. One beat per cycle; a write that begins off a DW takes
     one beat more only where its octets need it.
 
     Parameters
@@ -54,6 +54,8 @@ class Writer(wiring.Component):
         The function of a write that is being accepted; of one that has left.
     refused : ``Out(1)``
         A write was refused, for one cycle.
+    interrupt_decided : ``Out(1)``
+        A message was accepted or refused, and counted, in the cycle before.
     rows, settings : ``In``
         The function table, as of :class:`offloadcard.pcie.front.Front`.
     headers, payload : ``In(credit(...))``
@@ -77,6 +79,7 @@ class Writer(wiring.Component):
             "begun":      Out(event),
             "ended":      Out(event),
             "refused":    Out(1),
+            "interrupt_decided": Out(1),
             "rows":       In(stream.Signature(function_row(**self.ids), always_ready=True)),
             "settings":   In(settings(**self.ids)),
             "headers":    In(credit(width=8)),
@@ -122,21 +125,27 @@ class Writer(wiring.Component):
         with m.If(merge.o.ready):
             m.d.sync += [full.eq(merge.o.valid), now.eq(merge.o.payload), source.eq(merge.index)]
 
-        request = cutter.i.p
+        # What is accepted rests once, so that the verdict ends at a register.
+        m.submodules.taken = taken = Buffer(beat)
+        request, line = cutter.i.p, taken.o.p
         m.d.comb += [
-            cutter.i.valid.eq(full & now.first & ok & lines.i.ready),
-            request.address.eq(now.address),
-            request.length.eq(now.length),
+            taken.i.payload.eq(now),
+            taken.i.valid.eq(full & ok),
+            cutter.i.valid.eq(taken.o.valid & line.first & lines.i.ready),
+            request.address.eq(line.address),
+            request.length.eq(line.length),
             request.limit.eq(self.settings.max_payload),
-            request.user.function_id.eq(now.function_id),
-            request.user.attributes.eq(now.attributes),
-            lines.i.payload.eq(now.data.as_value()),
-            lines.i.valid.eq(full & ok & (cutter.i.ready | ~now.first)),
-            moves.eq(full & (~ok | (lines.i.ready & (cutter.i.ready | ~now.first)))),
+            request.user.function_id.eq(line.function_id),
+            request.user.attributes.eq(line.attributes),
+            lines.i.payload.eq(line.data.as_value()),
+            lines.i.valid.eq(taken.o.valid & (cutter.i.ready | ~line.first)),
+            taken.o.ready.eq(lines.i.ready & (cutter.i.ready | ~line.first)),
+            moves.eq(full & (~ok | taken.i.ready)),
             self.begun.valid.eq(moves & ok & now.first),
             self.begun.payload.eq(now.function_id),
         ]
-        m.d.sync += self.refused.eq(moves & ~ok & now.last)
+        m.d.sync += [self.refused.eq(moves & ~ok & now.last),
+                     self.interrupt_decided.eq(moves & now.last & (source == 2))]
         with m.If(moves):
             m.d.sync += held.eq(ok)
             # Counted as it begins: a completion that follows must not pass its later pieces.

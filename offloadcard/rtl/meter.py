@@ -37,10 +37,12 @@ class Meter(wiring.Component):
 
     Members
     -------
-    row, length, valid : ``In``
-        A packet; rows of packets that are not ``valid`` stay as they are.
-    conforms : ``Out(1)``
-        4 cycles later: both buckets allowed it, and it was charged to both.
+    row, length : ``In``
+        A packet, perhaps.
+    charge : ``In(1)``
+        3 cycles later: it is one, and it is charged to both buckets if both allow it.
+    conforms, exceeded : ``Out(1)``, ``Out(2)``
+        4 cycles later: both buckets allow it; those that do not.
     limits : ``In(data.ArrayLayout(meter_limit(), 2))``
         Of octets, of packets: what ``write`` writes.
     write_row, write : ``In(row_width)``, ``In(1)``
@@ -56,8 +58,9 @@ class Meter(wiring.Component):
         super().__init__({
             "row":       In(row_width),
             "length":    In(length_width),
-            "valid":     In(1),
+            "charge":    In(1),
             "conforms":  Out(1),
+            "exceeded":  Out(2),
             "limits":    In(data.ArrayLayout(meter_limit(), 2)),
             "write_row": In(row_width),
             "write":     In(1),
@@ -84,11 +87,10 @@ class Meter(wiring.Component):
 
         # Cycle 1: limits. Cycle 2: costs. Cycle 3: the rows' states, one turn of the loop.
         rows    = [Signal(self.row_width, name=f"row_{n}") for n in range(3)]
-        valids  = [Signal(name=f"valid_{n}") for n in range(3)]
         length  = Signal(self.length_width)
-        m.d.sync += [rows[0].eq(self.row), valids[0].eq(self.valid), length.eq(self.length)]
+        m.d.sync += [rows[0].eq(self.row), length.eq(self.length)]
         for n in range(2):
-            m.d.sync += [rows[n + 1].eq(rows[n]), valids[n + 1].eq(valids[n])]
+            m.d.sync += rows[n + 1].eq(rows[n])
         costs  = [Signal(width, name=f"cost_{n}") for n in range(2)]
         bursts = [Signal(32, name=f"burst_{n}") for n in range(2)]
         counts = (length, C(1))
@@ -133,8 +135,8 @@ class Meter(wiring.Component):
         m.d.comb += conforms.eq(Cat(allowed).all())
         m.d.comb += [
             states_w.addr.eq(rows[2]), states_w.data.eq(new.as_value()),
-            states_w.en.eq(valids[2] & conforms),
+            states_w.en.eq(self.charge & conforms),
         ]
-        m.d.sync += self.conforms.eq(conforms)
+        m.d.sync += [self.conforms.eq(conforms), self.exceeded.eq(~Cat(allowed))]
 
         return m

@@ -8,7 +8,8 @@ __all__ = ["Table", "TableOpcode", "TableStatus", "table_hash", "table_request",
            "LATENCY"]
 
 WAYS, STASH = 4, 4
-LATENCY = 3
+VICTIM, NOTHING = 2, 3  # what a write leaves in the other ways, beside the buckets
+LATENCY = 4
 
 
 class TableOpcode(enum.IntEnum):
@@ -55,7 +56,7 @@ class Table(wiring.Component):
 
     Timing
     ------
-    Lookup: latency 3 cycles, one per cycle. Insert: 6 cycles, up to 31 with a displacement.
+    Lookup: latency 4 cycles, one per cycle. Insert: 6 cycles, up to 41 with a displacement.
     After reset and ``clear`` a walk of ``2**index_width`` cycles, when ``ready`` is low.
 
     Parameters
@@ -72,7 +73,7 @@ class Table(wiring.Component):
     lookup : ``In(table_hash(...))``
         Hash of a key.
     found, row : ``Out(1)``, ``Out(row_width)``
-        The candidate, 3 cycles later.
+        The candidate, 4 cycles later.
     requests : ``In(stream.Signature(table_request(...)))``
         Work for the engine.
     answers : ``Out(stream.Signature(table_answer(...)))``
@@ -157,71 +158,87 @@ class Table(wiring.Component):
         buckets = [Signal(self.bucket, name=f"looked_{n}") for n in range(2)]
         for bucket, port in zip(buckets, ports):
             m.d.sync += bucket.as_value().eq(port.data)
-        hits, rows = self._match(m, buckets, hash_2, "lookup")
-        masked = [Mux(hit, row, 0) for hit, row in zip(hits, rows)]
-        halves = [Signal(self.row_width, name=f"half_{n}") for n in range(2)]
-        first_hits = Signal(len(hits))
-        m.d.comb += first_hits.eq(Cat(hits))
+        now_hits, now_rows = self._match(m, buckets, hash_2, "lookup")
+        hits = Signal(len(now_hits))
+        rows = [Signal(self.row_width, name=f"looked_row_{n}") for n in range(len(now_rows))]
+        m.d.sync += [hits.eq(Cat(now_hits)), *(row.eq(now) for row, now in zip(rows, now_rows))]
         # A row that is being moved may show twice: the same row, so OR-ing does no harm.
-        for half, part in zip(halves, (masked[:6], masked[6:])):
-            value = part[0]
-            for more in part[1:]:
-                value = value | more
-            m.d.comb += half.eq(value)
-        m.d.sync += [self.found.eq(first_hits.any()), self.row.eq(halves[0] | halves[1])]
+        chosen = 0
+        for hit, row in zip(hits, rows):
+            chosen = chosen | Mux(hit, row, 0)
+        m.d.sync += [self.found.eq(hits.any()), self.row.eq(chosen)]
 
     def _engine(self, m, r_ports, w_ports):
         request, answer = self.requests.p, self.answers.p
-        buckets = [Signal(self.bucket, name=f"bucket_{n}") for n in range(2)]
-        victim_bucket = Signal(self.bucket)
-        for port, bucket in zip(r_ports, buckets):
-            m.d.comb += bucket.as_value().eq(port.data)
         hashed = request.hash
+        buckets = [Signal(self.bucket, name=f"bucket_{n}") for n in range(2)]
         walk = Signal(self.index_width)
 
         now_hits, rows = self._match(m, buckets, hashed, "engine")
-        hits = [Signal(name=f"hit_{n}") for n in range(len(now_hits))]
-        m.d.sync += [hit.eq(now) for hit, now in zip(hits, now_hits)]
-        free = [[~buckets[t][w].valid for w in range(WAYS)] for t in range(2)]
-        free_stash = [~entry.valid for entry in self.stash]
-        own = [hit & (row == request.row) for hit, row in zip(hits, rows)]
+        hits = Signal(len(now_hits))
+        own  = Signal(len(now_hits))
+        same_row = [row == request.row for row in rows]
+        m.d.sync += [hits.eq(Cat(now_hits)),
+                     own.eq(Cat(hit & same for hit, same in zip(now_hits, same_row)))]
+        collision_row = Signal(self.row_width)
+        chosen = 0
+        for hit, row in zip(hits, rows):
+            chosen = chosen | Mux(hit, row, 0)
+        m.d.comb += collision_row.eq(chosen)
+
+        def first_free(bucket):
+            """One bit: the first way that is free."""
+            taken = [bucket[n].valid for n in range(WAYS)]
+            return Cat(~taken[way] & Cat(1, *taken[:way]).all() for way in range(WAYS))
+
+        free = [Signal(WAYS, name=f"free_{n}") for n in range(2)]
+        free_stash = Signal(STASH)
+        stash_taken = [entry.valid for entry in self.stash]
+        m.d.sync += [free[n].eq(first_free(buckets[n])) for n in range(2)]
+        m.d.sync += free_stash.eq(Cat(~stash_taken[n] & Cat(1, *stash_taken[:n]).all()
+                                      for n in range(STASH)))
+
+        # What the next cycle writes: `value` into the ways of `sel`, the others as they are in
+        # one of the two buckets, in the victim's, or empty.
+        writes  = Signal(2)  # by table
+        address = Signal(self.index_width)
+        which   = Signal(2)
+        sel     = Signal(WAYS)
+        value   = Signal(self.way)
+        base    = Signal(self.bucket)
+        victim_bucket = Signal(self.bucket)
+        m.d.sync += writes.eq(0)
+        with m.Switch(which):
+            for number, source in enumerate((*buckets, victim_bucket)):
+                with m.Case(number):
+                    m.d.comb += base.eq(source)
+        for table in range(2):
+            m.d.comb += [
+                w_ports[table].addr.eq(address), w_ports[table].en.eq(writes[table]),
+                w_ports[table].data.eq(Cat(Mux(sel[n], value, base[n]) for n in range(WAYS))),
+            ]
+
+        def write(table, at, source, ways, content):
+            m.d.sync += [writes[table].eq(1), address.eq(at), which.eq(source), sel.eq(ways),
+                         value.eq(content)]
+
         new = [Signal(self.way, name=f"new_{n}") for n in range(2)]
         for number, other in enumerate((hashed.second, hashed.first)):
             m.d.comb += [new[number].valid.eq(1), new[number].other.eq(other),
                          new[number].fingerprint.eq(hashed.fingerprint),
                          new[number].row.eq(request.row)]
-        collision_row = Signal(self.row_width)
-        for hit, row in zip(hits, rows):
-            with m.If(hit):
-                m.d.comb += collision_row.eq(row)
 
         # The victim of a displacement: way `turn[:2]` of table `turn[2]`.
         turn   = Signal(range(2 * WAYS))
-        victim, victim_held = Signal(self.way), Signal(self.way)
-        with m.Switch(turn):
-            for number in range(2 * WAYS):
-                with m.Case(number):
-                    m.d.comb += victim.eq(buckets[number // WAYS][number % WAYS])
-        home = Signal(self.index_width)  # of the victim, in the table where it is
-        m.d.comb += home.eq(Mux(turn[2], hashed.second, hashed.first))
-
-        def read(first, second):
-            m.d.comb += [r_ports[0].addr.eq(first), r_ports[1].addr.eq(second)]
-
-        def write(table, address, bucket):
-            m.d.comb += [w_ports[table].addr.eq(address), w_ports[table].en.eq(1),
-                         w_ports[table].data.eq(bucket)]
-
-        def with_way(bucket, way, value):
-            return Cat(value if n == way else bucket[n] for n in range(WAYS))
-
-        def place(table, bucket, address, value, done):
-            """Write ``value`` into the first free way of ``bucket``."""
-            taken = [bucket[n].valid for n in range(WAYS)]
-            for way in range(WAYS):
-                with m.If(~taken[way] & Cat(1, *taken[:way]).all()):
-                    write(table, address, with_way(bucket, way, value))
-            done()
+        victim = Signal(self.way)
+        victim_free = Signal(WAYS)
+        other_bucket, home = Signal(self.bucket), Signal(self.index_width)
+        moved = Signal(self.way)
+        m.d.comb += [
+            other_bucket.as_value().eq(Mux(turn[2], r_ports[0].data, r_ports[1].data)),
+            home.eq(Mux(turn[2], hashed.second, hashed.first)),
+            moved.eq(victim), moved.other.eq(home),
+        ]
 
         def end(status):
             m.d.sync += [answer.status.eq(status), answer.row.eq(collision_row),
@@ -234,85 +251,88 @@ class Table(wiring.Component):
         with m.If(self.clear):
             m.d.sync += clear.eq(1)
 
-        read(hashed.first, hashed.second)
+        m.d.comb += [r_ports[0].addr.eq(hashed.first), r_ports[1].addr.eq(hashed.second)]
         with m.FSM(init="CLEAR"):
             with m.State("CLEAR"):
-                for table in range(2):
-                    write(table, walk, C(0, Shape.cast(self.bucket).width))
-                m.d.sync += [walk.eq(walk + 1), clear.eq(0)]
+                m.d.sync += [writes.eq(3), address.eq(walk), which.eq(NOTHING), sel.eq(0),
+                             walk.eq(walk + 1), clear.eq(0)]
                 m.d.sync += [entry.valid.eq(0) for entry in self.stash]
                 with m.If(walk == (1 << self.index_width) - 1):
                     m.next = "IDLE"
             with m.State("IDLE"):
-                m.d.comb += self.ready.eq(~clear)
+                m.d.comb += self.ready.eq(~clear & ~writes.any())
                 with m.If(clear):
                     m.next = "CLEAR"
-                with m.Elif(self.requests.valid & ~self.answers.valid):
+                with m.Elif(self.requests.valid & ~self.answers.valid & ~writes.any()):
                     m.next = "LOOK"  # the buckets are read now
             with m.State("LOOK"):
+                m.d.sync += [bucket.as_value().eq(port.data)
+                             for bucket, port in zip(buckets, r_ports)]
+                m.next = "MATCH"
+            with m.State("MATCH"):
                 m.next = "JUDGE"
             with m.State("JUDGE"):
                 with m.If(request.opcode == TableOpcode.REMOVE):
-                    end(Mux(Cat(own).any(), TableStatus.OK, TableStatus.NOT_FOUND))
-                    for table in range(2):
+                    end(Mux(own.any(), TableStatus.OK, TableStatus.NOT_FOUND))
+                    for table, at in enumerate((hashed.first, hashed.second)):
                         mine = own[table * WAYS:(table + 1) * WAYS]
-                        with m.If(Cat(mine).any()):
-                            write(table, hashed.first if table == 0 else hashed.second,
-                                  Cat(Mux(hit, 0, buckets[table][n].as_value())
-                                      for n, hit in enumerate(mine)))
+                        with m.If(mine.any()):
+                            write(table, at, table, mine, 0)
                     for number, entry in enumerate(self.stash):
                         with m.If(own[2 * WAYS + number]):
                             m.d.sync += entry.valid.eq(0)
-                with m.Elif(Cat(hits).any() & self._refuses_collision):
+                with m.Elif(hits.any() & self._refuses_collision):
                     end(TableStatus.COLLISION)
-                with m.Elif(Cat(free[0]).any()):
-                    place(0, buckets[0], hashed.first, new[0], lambda: end(TableStatus.OK))
-                with m.Elif(Cat(free[1]).any()):
-                    place(1, buckets[1], hashed.second, new[1], lambda: end(TableStatus.OK))
+                with m.Elif(free[0].any()):
+                    write(0, hashed.first, 0, free[0], new[0])
+                    end(TableStatus.OK)
+                with m.Elif(free[1].any()):
+                    write(1, hashed.second, 1, free[1], new[1])
+                    end(TableStatus.OK)
                 with m.Else():
                     m.d.sync += turn.eq(0)
                     m.next = "VICTIM"
             with m.State("VICTIM"):
-                # The victim's other bucket is read while its own stays behind the ports' turn.
+                with m.Switch(turn):
+                    for number in range(2 * WAYS):
+                        with m.Case(number):
+                            m.d.sync += victim.eq(buckets[number // WAYS][number % WAYS])
+                m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += [r_ports[n].addr.eq(victim.other) for n in range(2)]
+                m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.sync += [victim_bucket.eq(other_bucket),
+                             victim_free.eq(first_free(other_bucket))]
                 m.next = "MOVE"
-                with m.If(turn[2]):
-                    read(victim.other, hashed.second)
-                with m.Else():
-                    read(hashed.first, victim.other)
-                m.d.sync += victim_held.eq(victim)
             with m.State("MOVE"):
-                m.d.comb += victim_bucket.eq(Mux(turn[2], buckets[0], buckets[1]))
-                with m.If(~Cat(victim_bucket[n].valid for n in range(WAYS)).all()):
-                    moved = Signal(self.way)
-                    m.d.comb += [moved.eq(victim_held), moved.other.eq(home)]
-                    with m.If(turn[2]):
-                        place(0, victim_bucket, victim_held.other, moved, lambda: None)
-                    with m.Else():
-                        place(1, victim_bucket, victim_held.other, moved, lambda: None)
-                    m.next = "REPLACE"
+                with m.If(victim_free.any()):
+                    for table in range(2):
+                        with m.If(turn[2] != table):
+                            write(table, victim.other, VICTIM, victim_free, moved)
+                    m.next = "MOVED"
                 with m.Else():
                     m.d.sync += turn.eq(turn + 1)
-                    m.next = "AGAIN"
+                    m.next = "VICTIM"
                     with m.If(turn == 2 * WAYS - 1):
                         m.next = "STASH"
-            with m.State("AGAIN"):
-                m.next = "VICTIM"
+            with m.State("MOVED"):
+                m.next = "REPLACE"
             with m.State("REPLACE"):
                 # Lookups that read the old bucket with the victim still see it: same row.
-                m.next = "WRITE"
-            with m.State("WRITE"):
                 for number in range(2 * WAYS):
                     table = number // WAYS
                     with m.If(turn == number):
-                        write(table, hashed.first if table == 0 else hashed.second,
-                              with_way(buckets[table], number % WAYS, new[table]))
+                        write(table, hashed.second if table else hashed.first, table,
+                              1 << number % WAYS, new[table])
                 end(TableStatus.OK)
             with m.State("STASH"):
-                end(Mux(Cat(free_stash).any(), TableStatus.OK, TableStatus.FULL))
+                end(Mux(free_stash.any(), TableStatus.OK, TableStatus.FULL))
                 for number, entry in enumerate(self.stash):
-                    with m.If(free_stash[number] & ~Cat(0, *free_stash[:number]).any()):
+                    with m.If(free_stash[number]):
                         m.d.sync += [entry.valid.eq(1), entry.hash.eq(hashed),
                                      entry.row.eq(request.row)]
             with m.State("END"):
+                # What was to be written is written in this cycle.
                 m.d.comb += self.requests.ready.eq(1)
                 m.next = "IDLE"

@@ -115,9 +115,10 @@ class TagPool(wiring.Component):
         used   = [Signal(range(count + 1), name=f"used_{n}") for n in range(2)]
         claim  = [Signal(range(self.reserve + 1), init=self.reserve, name=f"claim_{n}")
                   for n in range(2)]
-        shared = Signal(range(count + 1))  # free tags beyond both reserves, once all are in
-        m.d.comb += shared.eq(self.free - claim[0] - claim[1])
+        # Free tags beyond both reserves, once all are in.
+        shared = Signal(range(count + 1), init=count - 2 * self.reserve)
         took, gave = Signal(2), Signal(2)
+        borrows, repays = Signal(2), Signal(2)
         for port in range(2):
             m.d.comb += [
                 took[port].eq(self.taken & (self.port == port)),
@@ -125,6 +126,10 @@ class TagPool(wiring.Component):
                 self.offered[port].eq(
                     ~walking & (low.o.valid | (high.o.valid & self.extended[port]))
                     & ((claim[port] != 0) | (shared != 0))),
+            ]
+            m.d.comb += [
+                borrows[port].eq(took[port] & ~gave[port] & (claim[port] == 0)),
+                repays[port].eq(gave[port] & ~took[port] & (used[port] > self.reserve)),
             ]
             with m.If(took[port] & ~gave[port]):
                 m.d.sync += used[port].eq(used[port] + 1)
@@ -134,6 +139,11 @@ class TagPool(wiring.Component):
                 m.d.sync += used[port].eq(used[port] - 1)
                 with m.If(used[port] <= self.reserve):
                     m.d.sync += claim[port].eq(claim[port] + 1)
+        # One tag moves each way in a cycle, at most.
+        with m.If(borrows.any() & ~repays.any()):
+            m.d.sync += shared.eq(shared - 1)
+        with m.Elif(repays.any() & ~borrows.any()):
+            m.d.sync += shared.eq(shared + 1)
 
         pick_high = Signal()
         with m.If(self.port):

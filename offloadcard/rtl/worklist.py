@@ -57,7 +57,8 @@ class WorkList(wiring.Component):
         left_w    = left.write_port()
         left_r    = left.read_port(transparent_for=(left_w,))
         left_own  = left.read_port(transparent_for=(left_w,))
-        m.submodules.waiting = waiting = Queue(range(self.count), depth=self.count)
+        # A queue of two refuses while it moves its first entry; three and more do not.
+        m.submodules.waiting = waiting = Queue(range(self.count), depth=max(3, self.count))
 
         # Set: read both bits, then enter if they are equal.
         set_r = Signal()

@@ -33,10 +33,8 @@ class Accept(wiring.Component):
     -------
     received : ``In(PacketStream)``
         Frames, by their receiver.
-    function, alive : address and row
-        Whether a function may receive, 1 cycle later.
-    queue : ``Out``; served : ``In(16)``
-        Address, and 1 cycle later the frames of that queue that left the line.
+    queue : ``Out``; alive : ``In(1)``; served : ``In(16)``
+        Address, and 1 cycle later: whether that queue may receive; its frames that left the line.
     queues : ``In(...).array(2)``; counts : ``Out(16).array(2)``
         Address and row: frames that entered a queue's line.
     pages : ``In(stream)``; free
@@ -54,7 +52,6 @@ class Accept(wiring.Component):
         super().__init__({
             "received":     In(PacketStream(data_width=g.data_width,
                                             function_id_width=g.id_width)),
-            "function":     Out(g.row_bits),
             "alive":        In(1),
             "queue":        Out(g.queue_bits),
             "served":       In(16),
@@ -84,7 +81,7 @@ class Accept(wiring.Component):
         meta  = self.received.p.meta
         row   = g.row_of(meta.function_id)
         queue = Cat(meta.queue[:g.pair_bits], row)
-        m.d.comb += [self.received.ready.eq(1), self.function.eq(row), self.queue.eq(queue),
+        m.d.comb += [self.received.ready.eq(1), self.queue.eq(queue),
                      entered.addresses[0].eq(queue)]
         valid   = Signal()
         beat    = Signal.like(self.received.payload)
@@ -134,6 +131,7 @@ class Accept(wiring.Component):
             self.packet_write.row.page.eq(Mux(beat.first, now, first)),
             self.packet_write.row.length.eq(beat.meta.length),
             self.packet_write.row.drop.eq(beat.error),
+            self.packet_write.row.checked.eq(beat.meta.csum_status != 0),
             self.packet_write.enable.eq(valid & keeps & beat.last),
             entered.address.eq(queue_r), entered.row.eq(place + 1),
             entered.enable.eq(valid & keeps & beat.last),

@@ -18,9 +18,12 @@ class Account(wiring.Component):
     A batch that is given up waits until every write handed over before was answered, so that its
     end is the end of all its writes.
 
+    Chains that go on end late, so a batch could overtake the one before; ``finals`` tells the walk
+    how many batches of a queue came to their last job, and it begins none too early.
+
     Timing
     ------
-    2 cycles an event.
+    One event per cycle.
 
     Parameters
     ----------
@@ -39,6 +42,12 @@ class Account(wiring.Component):
         Lengths of used elements, one lane an entry.
     jobs : ``Out(stream(used_job))``
         Entries to be used.
+    batch, batch_row
+        Address of the batch table's row, which follows by 1 cycle.
+    queue : ``In``; finals : ``Out(4)``
+        Address, and 1 cycle later: batches of that queue whose last job was given, modulo 16.
+    final : ``Out(stream, always_ready)``
+        Queues of which a batch came to its last job.
     """
 
     # What a mutant changes: wait for every chain below a marker.
@@ -53,6 +62,11 @@ class Account(wiring.Component):
             "length_write": Out(data.StructLayout({
                 "enable": g.batch, "batch": range(g.batches), "row": 14 * g.batch})),
             "jobs":         Out(stream.Signature(g.used_job)),
+            "batch":        Out(range(g.batches)),
+            "batch_row":    In(g.batch_row),
+            "queue":        In(g.queue_bits),
+            "finals":       Out(4),
+            "final":        Out(stream.Signature(g.queue_bits, always_ready=True)),
         })
 
     def elaborate(self, platform):
@@ -60,46 +74,64 @@ class Account(wiring.Component):
         g = self.geometry
         m.submodules.rows = rows = Table(data.StructLayout({
             "ended": g.batch, "target": range(g.batch + 1), "flushed": range(g.batch + 1),
-            "final": 1, "skip": 1}), depth=g.batches)
+            "final": 1, "skip": 1, "holds": 1, "before": 4}), depth=g.batches)
         m.submodules.jobs = jobs = Queue(data.StructLayout({
             "job": g.used_job, "issued": 8}), depth=8)
 
-        second = Signal()
-        moves  = Signal()
-        end    = self.ends.p
-        row    = Signal.like(rows.row)
-        mask   = Signal(g.batch)
-        below  = Signal(g.batch)
-        whole  = Signal()
-        gives  = Signal()
-        old    = rows.rows[0]
+        # First stage: look the batch up. The second never waits: room for its job is kept.
+        valid = Signal()
+        end   = Signal.like(self.ends.payload)
+        row   = Signal.like(rows.row)
+        mask  = Signal(g.batch)
+        whole = Signal()
+        gives = Signal()
+        old   = rows.rows[0]
+        m.d.comb += [self.ends.ready.eq(jobs.level < jobs.depth - 1),
+                     rows.addresses[0].eq(self.ends.p.slot.batch)]
+        m.d.sync += [valid.eq(self.ends.valid & self.ends.ready), end.eq(self.ends.payload)]
+
+        # Second stage: what ended, and what a marker asked for.
+        target = Signal(g.batch)   # entries below the marker
+        before = Signal(4)         # of a packet that the batch before began
         m.d.comb += [
-            rows.addresses[0].eq(end.slot.batch), rows.address.eq(end.slot.batch),
-            mask.eq(1 << end.slot.index),
-            row.ended.eq(old.ended | Mux(end.marker, 0, mask)),
+            rows.address.eq(end.slot.batch), rows.enable.eq(valid),
+            mask.eq(Mux(end.marker, 0, 1 << end.slot.index)),
+            row.ended.eq(old.ended | mask),
             row.target.eq(Mux(end.marker, end.upto, old.target)),
             row.final.eq(old.final | end.marker & end.final),
             row.skip.eq(old.skip | end.skip | end.error),
-            below.eq((1 << row.target) - 1),
-            whole.eq(((row.ended & below) == below) | (not self._waits)),
+            row.holds.eq(old.holds | end.marker & end.holds),
+            row.before.eq(Mux(gives, 0, before)),
+            before.eq(old.before | Mux(end.marker, end.before, 0)),
+            target.eq((1 << row.target) - 1),
+            whole.eq(((row.ended & target) == target) | (not self._waits)),
             row.flushed.eq(Mux(gives, row.target, old.flushed)),
             gives.eq(whole & (row.final | (row.target != old.flushed))),
-            moves.eq(second & self.ends.valid & (~gives | jobs.i.ready)),
-            self.ends.ready.eq(moves),
-            rows.enable.eq(moves),
-            jobs.i.valid.eq(second & self.ends.valid & gives),
+            jobs.i.valid.eq(valid & gives),
             jobs.i.p.job.batch.eq(end.slot.batch),
             jobs.i.p.job.start.eq(old.flushed),
             jobs.i.p.job.count.eq(row.target - old.flushed),
             jobs.i.p.job.final.eq(row.final), jobs.i.p.job.skip.eq(row.skip),
+            jobs.i.p.job.holds.eq(row.holds), jobs.i.p.job.before.eq(before),
             jobs.i.p.issued.eq(self.issued),
             self.length_write.batch.eq(end.slot.batch),
             self.length_write.row.eq(end.length.replicate(g.batch)),
-            self.length_write.enable.eq(Mux(moves & ~end.marker, mask, 0)),
+            self.length_write.enable.eq(Mux(valid, mask, 0)),
         ]
         with m.If(~(gives & row.final)):
             m.d.comb += rows.row.eq(row)
-        m.d.sync += second.eq(self.ends.valid & ~moves)
+
+        # How far each queue is.
+        m.submodules.finals = finals = Table(4, depth=g.queues, readers=2)
+        final = Signal()
+        queue = Signal(g.queue_bits)
+        m.d.comb += [self.batch.eq(self.ends.p.slot.batch), self.finals.eq(finals.rows[1])]
+        m.d.sync += [final.eq(valid & gives & row.final), queue.eq(self.batch_row.queue)]
+        m.d.sync += [self.final.valid.eq(final), self.final.payload.eq(queue)]
+        m.d.comb += [
+            finals.addresses[0].eq(self.batch_row.queue), finals.addresses[1].eq(self.queue),
+            finals.address.eq(queue), finals.row.eq(finals.rows[0] + 1), finals.enable.eq(final),
+        ]
 
         answered = Signal(8)
         behind   = Signal(8)
@@ -121,7 +153,7 @@ class Recycle(wiring.Component):
 
     Timing
     ------
-    2 cycles a page.
+    One page per cycle.
 
     Parameters
     ----------

@@ -1,15 +1,17 @@
 """The available ring: which queue has something, how much, and the reads of its entries."""
 
-# Ref: virtio-1.2, 2.7.6 (The Virtqueue Available Ring), 2.7.13 (Supplying Buffers to The Device)
+# Ref: virtio-1.2, 2.7.6 (The Virtqueue Available Ring), 2.7.10 (Available Buffer Notification
+#      Suppression), 2.7.13 (Supplying Buffers to The Device)
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Queue
-from ..rtl.ports import DmaReadPort
+from ..rtl.ports import DmaReadPort, DmaWritePort
 from ..rtl.worklist import WorkList
-from .spec import VirtqAvailHeader
+from .ring_answers import RingAnswers
+from .side import USED_TAG
 from .table import Pool, Table
 
 __all__ = ["Avail"]
@@ -19,8 +21,14 @@ class Avail(wiring.Component):
     """Turn doorbells into batches: visit the queues that have work in turn, read their index when
     nothing is known to be there, and the ring when something is.
 
-    A visit costs a queue at most one batch, so queues share the card round robin. At most one read
+    A visit costs a queue at most one batch, so queues share the card round robin. A batch is as
+    large as its frames' pages allow, and a quarter of that when things are scarce. A queue gets
+    more than one batch only while half of them are free: no tenant takes the last. At most one read
     of a queue's index is in flight; ring reads of one queue follow each other without waiting.
+
+    Where EVENT_IDX was negotiated, the driver notifies only for the entry named in ``avail_event``.
+    It is written when the ring was seen empty, and the index is read once more behind that write
+    (the driver may have looked before it); until then the index is read when a batch ended.
 
     Timing
     ------
@@ -35,10 +43,8 @@ class Avail(wiring.Component):
 
     Members
     -------
-    doorbells : ``In(stream, always_ready)``
-        Queues whose driver, or whose packets, ask for a look.
-    looks : ``In(stream)``
-        The same, from inside the card, when ``doorbells`` leaves room.
+    doorbells : ``In(stream, always_ready)``; looks : ``In(stream)``
+        Queues whose driver, or whose packets, ask for a look; the latter in gaps of the former.
     completions : ``In(stream)``
         Queues of which a batch ended.
     queue : ``Out``
@@ -49,16 +55,14 @@ class Avail(wiring.Component):
         Batches of it that ended, modulo 16.
     limit : ``In(16)``
         Entries that may be asked for since power-up, modulo 2**16.
+    scarce : ``In(1)``
+        Batches shall be small.
     quiet : ``In(1)``
         Nothing but batches stands against the end of that queue.
-    reads : ``Out(DmaReadPort(...))``
+    reads : ``Out(DmaReadPort(...))``, writes : ``Out(DmaWritePort(...))``
         DMA.
-    batch_write : ``Out``
-        A new row of the batch table.
-    order_write : ``Out``
-        A new entry of the queue's order.
-    ring_write : ``Out``
-        Ring entries as they come in.
+    batch_write, order_write, ring_write : ``Out``
+        A new row of the batch table, of the queue's order; ring entries as they come in.
     arrived : ``Out(stream)``
         Batches whose ring entries are there, or not (``error``).
     returned : ``In(stream, always_ready)``
@@ -69,10 +73,8 @@ class Avail(wiring.Component):
         Functions whose driver broke the rules, or whose memory did not answer.
     checks : ``In(stream)``
         Queues to be ended: is it idle? If so its row is cleared.
-    idle : ``Out(1)``
-        Answer, valid with ``checked``.
-    checked : ``Out(1)``
-        High for one cycle a check.
+    idle, checked : ``Out(1)``
+        The answer, while ``checked``, one cycle a check.
     """
 
     def __init__(self, geometry, *, limited):
@@ -80,8 +82,8 @@ class Avail(wiring.Component):
         self.limited  = limited
         self.tag_width = Shape.cast(g.batch_id).width  # a batch, and which of its two reads
         queue = unsigned(g.queue_bits)
-        ring_bits = 16 * g.batch
-        self.granule = min(g.data_width, ring_bits)
+        self.answers = RingAnswers(g, tag_width=self.tag_width, write_tag=USED_TAG)
+        self.granule = self.answers.granule
         super().__init__({
             "doorbells":   In(stream.Signature(queue, always_ready=True)),
             "looks":       In(stream.Signature(queue)),
@@ -92,18 +94,18 @@ class Avail(wiring.Component):
             "frame_pages": In(range(g.frame_pages + 1)),
             "done":        In(4),
             "limit":       In(16),
+            "scarce":      In(1),
             "quiet":       In(1),
             "reads":       Out(DmaReadPort(function_id_width=g.id_width,
                                            tag_width=self.tag_width, data_width=g.data_width)),
+            "writes":      Out(DmaWritePort(function_id_width=g.id_width, tag_width=USED_TAG,
+                                            data_width=g.data_width)),
             "batch_write": Out(data.StructLayout({
                 "enable": 1, "batch": range(g.batches), "row": g.batch_row})),
             "order_write": Out(data.StructLayout({
                 "enable": 1, "place": g.queue_bits + 3, "entry": g.order_entry})),
-            "ring_write":  Out(data.StructLayout({
-                "enable": ring_bits // self.granule, "batch": range(g.batches),
-                "row": ring_bits})),
-            "arrived":     Out(stream.Signature(data.StructLayout({
-                "batch": range(g.batches), "error": 1}))),
+            "ring_write":  Out(self.answers.ring_write.shape()),
+            "arrived":     Out(self.answers.arrived.signature),
             "returned":    In(stream.Signature(g.batch_id, always_ready=True)),
             "dry":         Out(stream.Signature(queue)),
             "failures":    Out(stream.Signature(g.id_width)),
@@ -121,16 +123,22 @@ class Avail(wiring.Component):
         m.submodules.pool   = pool   = Pool(count=g.batches, generation=True)
         m.submodules.rows   = rows   = Table(data.StructLayout({
             "next": 16, "known": 16, "total": 16, "issued": 4, "busy": 1, "again": 1,
-            "blocked": 1}), depth=g.queues)
-        m.submodules.indices = indices = Queue(data.StructLayout({
-            "batch": range(g.batches), "idx": 16, "error": 1}), depth=g.batches)
+            "blocked": 1, "armed": 1}), depth=g.queues)
+        m.submodules.answers = answers = self.answers
         m.submodules.dry      = dry      = Queue(unsigned(g.queue_bits), depth=4)
         m.submodules.failures = failures = Queue(unsigned(g.id_width), depth=4)
-        m.submodules.owners   = owners   = Table(
-            g.queue_bits + 1, depth=g.batches)
+        m.submodules.owners   = owners   = Table(g.queue_bits + 1, depth=g.batches)
         wiring.connect(m, dry.o, wiring.flipped(self.dry))
         wiring.connect(m, failures.o, wiring.flipped(self.failures))
-        self._answers(m, indices)
+        indices = answers.indices
+        wiring.connect(m, answers.arrived, wiring.flipped(self.arrived))
+        m.d.comb += [
+            answers.beats.valid.eq(self.reads.beats.valid),
+            answers.beats.payload.eq(self.reads.beats.payload),
+            answers.answers.valid.eq(self.writes.answers.valid),
+            answers.answers.payload.eq(self.writes.answers.payload),
+            self.ring_write.eq(answers.ring_write),
+        ]
 
         # --- who is looked at ---
         visit    = Signal()
@@ -140,20 +148,18 @@ class Avail(wiring.Component):
         queue    = Signal(g.queue_bits)
         queue_r  = Signal(g.queue_bits)
         id_r     = Signal(g.batch_id)
+        armed    = Signal()
         idx_r    = Signal(16)
         error_r  = Signal()
         idle     = Signal()
-        lent     = Signal(g.batch_id)
-        m.d.comb += lent.eq(pool.o.payload)
         # An index answer knows its batch, the batch its queue: one more cycle to look that up.
         seen     = Signal()
-        m.d.comb += owners.addresses[0].eq(indices.o.p.batch)
-        m.d.sync += seen.eq(indices.o.valid & ~indices.o.ready)
+        m.d.comb += owners.addresses[0].eq(indices.p.batch)
+        m.d.sync += seen.eq(indices.valid & ~indices.ready)
 
         row = rows.rows[0]
         m.d.comb += [self.queue.eq(queue), rows.addresses[0].eq(queue)]
-        m.d.comb += pool.i.valid.eq(self.returned.valid)
-        m.d.comb += pool.i.payload.eq(self.returned.payload)
+        wiring.connect(m, wiring.flipped(self.returned), pool.i)
 
         again_call = Signal()
         again_more = Signal()
@@ -177,6 +183,14 @@ class Avail(wiring.Component):
         mask  = Signal(16)
         row_r = Signal.like(row)
         setup = Signal(g.setup)
+        most  = Signal(range(g.batch + 1))   # entries of a batch
+        usual = Signal.like(most)
+        plenty = Signal()
+        m.d.sync += plenty.eq(pool.free > g.batches // 2)
+        m.d.comb += usual.eq(1)
+        for bits in range(1, g.batch_bits + 1):
+            with m.If(self.frame_pages <= g.pages >> 2 + bits):
+                m.d.comb += usual.eq(1 << bits)
         pages = Signal.like(self.frame_pages)
         m.d.comb += [next_.eq(row_r), rows.address.eq(queue_r), rows.row.eq(next_)]
         request = self.reads.requests
@@ -194,6 +208,7 @@ class Avail(wiring.Component):
             self.batch_write.row.device.eq(setup.device),
             self.batch_write.row.size.eq(setup.size),
             self.batch_write.row.vector.eq(setup.vector),
+            self.batch_write.row.features.eq(setup.features),
             self.batch_write.row.frame_pages.eq(pages),
             self.order_write.place.eq(Cat(row_r.issued[:3], queue_r)),
             self.order_write.entry.batch.eq(id_r.batch),
@@ -202,6 +217,14 @@ class Avail(wiring.Component):
             owners.row.eq(Cat(queue_r, id_r.generation)),
             failures.i.payload.eq(g.function_of(queue_r)),
             dry.i.payload.eq(queue_r),
+        ]
+        beat = self.writes.beats
+        m.d.comb += [
+            beat.p.function_id.eq(g.function_of(queue_r)), beat.p.length.eq(2),
+            beat.p.address.eq(setup.device + 4 + (setup.size << 3)),
+            beat.p.data.as_value().eq(row_r.next), beat.p.first.eq(1), beat.p.last.eq(1),
+            answers.wrote.valid.eq(beat.valid & beat.ready),
+            answers.wrote.payload.eq(id_r.batch),
         ]
         give_back = Signal()
         count = Signal(range(g.batch + 1))
@@ -217,19 +240,19 @@ class Avail(wiring.Component):
         second   = Signal()
         m.d.comb += [
             id_there.eq(unused.o.valid | pool.o.valid),
-            id_next.eq(Mux(unused.o.valid, unused.o.payload, lent)),
+            id_next.eq(Mux(unused.o.valid, unused.o.payload, pool.o.payload)),
             unused.o.ready.eq(take_id & second),
             pool.o.ready.eq(take_id & ~second),
         ]
 
         with m.FSM():
             with m.State("IDLE"):
-                with m.If(seen & indices.o.valid):
-                    m.d.comb += [queue.eq(owners.rows[0]), indices.o.ready.eq(1)]
+                with m.If(seen & indices.valid):
+                    m.d.comb += [queue.eq(owners.rows[0]), indices.ready.eq(1)]
                     m.d.sync += [
-                        index.eq(1), visit.eq(0), check.eq(0), id_r.batch.eq(indices.o.p.batch),
-                        id_r.generation.eq(owners.rows[0][-1]),
-                        idx_r.eq(indices.o.p.idx), error_r.eq(indices.o.p.error)]
+                        index.eq(1), visit.eq(0), check.eq(0), id_r.batch.eq(indices.p.batch),
+                        id_r.generation.eq(owners.rows[0][-1]), armed.eq(indices.p.armed),
+                        idx_r.eq(indices.p.idx), error_r.eq(indices.p.error)]
                     m.next = "LOOK"
                 with m.Elif(self.checks.valid):
                     m.d.comb += [queue.eq(self.checks.payload), self.checks.ready.eq(1)]
@@ -245,18 +268,21 @@ class Avail(wiring.Component):
                     m.next = "LOOK"
                 m.d.sync += queue_r.eq(queue)
             with m.State("LOOK"):
-                m.d.comb += known.eq(Mux(index, idx_r, row.known))
+                m.d.comb += known.eq(Mux(index & ~armed, idx_r, row.known))
                 m.d.sync += [
                     row_r.eq(row), row_r.known.eq(known), have.eq(known - row.next),
                     setup.eq(self.setup), pages.eq(self.frame_pages),
                     mask.eq(self.setup.size - 1),
+                    most.eq(Mux(self.scarce & (usual > 4), usual >> 2, usual)),
                     room.eq(self.limit - row.total),
                     idle.eq((row.issued == self.done) & ~row.busy & self.quiet),
                 ]
                 runs = Signal()
                 full = Signal()
+                flying = Signal(4)
                 m.d.comb += [runs.eq(self.alive & self.setup.enable),
-                             full.eq((row.issued - self.done)[:4] == g.per_queue)]
+                             flying.eq((row.issued - self.done)[:4]),
+                             full.eq((flying == g.per_queue) | (flying != 0) & ~plenty)]
                 m.next = "CHECK"
                 with m.If(visit):
                     with m.If(~runs):
@@ -281,13 +307,13 @@ class Avail(wiring.Component):
                     m.next = "IDLE"
             with m.State("STOPPED"):
                 m.d.comb += [next_.busy.eq(0), next_.again.eq(0), next_.known.eq(row_r.next),
-                             rows.enable.eq(1), give_back.eq(1)]
+                             next_.armed.eq(0), rows.enable.eq(1), give_back.eq(1)]
                 m.next = "IDLE"
             with m.State("CHECK"):
                 with m.If(check):
                     m.d.comb += [
                         next_.next.eq(0), next_.known.eq(0), next_.again.eq(0),
-                        next_.blocked.eq(0), rows.enable.eq(idle),
+                        next_.blocked.eq(0), next_.armed.eq(0), rows.enable.eq(idle),
                         self.checked.eq(1), self.idle.eq(idle)]
                     m.next = "IDLE"
                 with m.Elif(index & (error_r | (have > setup.size))):
@@ -295,6 +321,11 @@ class Avail(wiring.Component):
                     m.d.comb += failures.i.valid.eq(1)
                     with m.If(failures.i.ready):
                         m.next = "STOPPED"
+                with m.Elif(index & armed):
+                    # [virtio-1.2: 2.7.10] what came before the driver could see it.
+                    m.next = "ASK"
+                with m.Elif(index & (have == 0) & setup.features.event_idx & ~row_r.armed):
+                    m.next = "ARM"
                 with m.Elif(index & (have == 0)):
                     m.d.comb += [next_.busy.eq(0), next_.again.eq(0), rows.enable.eq(1),
                                  give_back.eq(1), again_call.eq(row_r.again),
@@ -306,7 +337,8 @@ class Avail(wiring.Component):
                         m.next = "IDLE"
                 with m.Elif(visit & (have == 0)):
                     ask = Signal()
-                    m.d.comb += ask.eq(by_call | row_r.blocked)
+                    m.d.comb += ask.eq(by_call | row_r.blocked
+                                       | setup.features.event_idx & ~row_r.armed)
                     if self.limited:
                         with m.If(room <= 0):
                             m.d.comb += ask.eq(0)
@@ -317,7 +349,7 @@ class Avail(wiring.Component):
                     least = Signal(16)
                     wrap  = Signal(16)
                     m.d.comb += wrap.eq(Mux(have < size, have, size))
-                    m.d.comb += least.eq(Mux(wrap < g.batch, wrap, g.batch))
+                    m.d.comb += least.eq(Mux(wrap < most, wrap, most))
                     m.next = "RING"
                     if self.limited:
                         # An index answer holds a batch and takes what it came for.
@@ -333,9 +365,14 @@ class Avail(wiring.Component):
                     ring.eq(0), request.valid.eq(1),
                     request.p.address.eq(setup.driver), request.p.length.eq(4)]
                 with m.If(request.ready):
-                    m.d.comb += [take_id.eq(1), owners.enable.eq(1), rows.enable.eq(1),
+                    m.d.comb += [take_id.eq(visit), owners.enable.eq(1), rows.enable.eq(1),
                                  next_.busy.eq(1), next_.blocked.eq(0)]
                     m.next = "IDLE"
+            with m.State("ARM"):
+                with m.If(beat.ready):
+                    m.d.comb += [rows.enable.eq(1), next_.armed.eq(1)]
+                    m.next = "IDLE"
+                m.d.comb += beat.valid.eq(1)
             with m.State("RING"):
                 offset = Signal(17)
                 after  = Signal(16)
@@ -345,53 +382,18 @@ class Avail(wiring.Component):
                     request.p.address.eq(setup.driver + 4 + offset),
                     request.p.length.eq(count << 1),
                     after.eq(row_r.next + count)]
+                # Who called meanwhile, or this time, may know of more than the index that we know.
                 again = Signal()
-                m.d.comb += again.eq(row_r.again & index)
+                m.d.comb += again.eq(row_r.blocked | row_r.again & index | by_call & visit)
                 with m.If(request.ready):
                     m.d.comb += [
                         take_id.eq(visit), rows.enable.eq(1), next_.next.eq(after),
                         next_.total.eq(row_r.total + count), next_.issued.eq(row_r.issued + 1),
-                        next_.blocked.eq(0), self.batch_write.enable.eq(1),
+                        next_.blocked.eq(again), next_.armed.eq(0), self.batch_write.enable.eq(1),
                         self.order_write.enable.eq(1),
-                        again_more.eq((after != row_r.known) | row_r.again)]
-                    # What was asked for while the index was on its way is asked again.
+                        again_more.eq((after != row_r.known) | again)]
                     with m.If(index):
                         m.d.comb += [next_.busy.eq(0), next_.again.eq(0)]
-                    with m.If(again):
-                        m.d.comb += next_.blocked.eq(1)
                     m.next = "IDLE"
 
         return m
-
-    def _answers(self, m, indices):
-        """Index answers to the machine, ring answers to the ring table."""
-        g = self.geometry
-        beat = self.reads.beats.p
-        ring = Signal()
-        header = Signal(VirtqAvailHeader)
-        m.d.comb += [ring.eq(beat.tag[-1]), header.eq(beat.data.as_value()[:32])]
-        m.d.comb += [
-            indices.i.valid.eq(self.reads.beats.valid & beat.last & ~ring),
-            indices.i.p.batch.eq(beat.tag[:-1]),
-            indices.i.p.idx.eq(header.idx),
-            indices.i.p.error.eq(beat.error),
-        ]
-        m.submodules.rings = rings = Queue(self.arrived.payload.shape(), depth=g.batches)
-        wiring.connect(m, rings.o, wiring.flipped(self.arrived))
-        m.d.comb += [
-            rings.i.valid.eq(self.reads.beats.valid & beat.last & ring),
-            rings.i.p.batch.eq(beat.tag[:-1]),
-            rings.i.p.error.eq(beat.error),
-            self.ring_write.batch.eq(beat.tag[:-1]),
-        ]
-        parts = len(self.ring_write.enable)
-        number = Signal(range(max(parts, 2)))
-        now    = Signal.like(number)
-        m.d.comb += now.eq(Mux(beat.first, 0, number))
-        with m.If(self.reads.beats.valid):
-            m.d.sync += number.eq(now + 1)
-        taken = beat.data.as_value()[:self.granule]
-        m.d.comb += self.ring_write.row.eq(taken.replicate(parts))
-        with m.If(self.reads.beats.valid & ring):
-            for part in range(parts):
-                m.d.comb += self.ring_write.enable[part].eq(now == part)

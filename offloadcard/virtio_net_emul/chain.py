@@ -25,10 +25,14 @@ class Chain(wiring.Component):
     """Judge each descriptor and say what octets of the packet it holds; ask for the next one.
 
     Chains of different entries are walked at the same time, each with its own place in memory.
-    ``error`` ends a chain whose driver broke the rules: an INDIRECT that was never offered, a
-    direction that does not fit, an id from nowhere, more descriptors than the queue has (a loop),
-    a frame too long or too short. A receive chain ends where the packet ends; ``short`` tells that
-    the chain ended first.
+    A descriptor that refers to an indirect table is no segment: the chain goes on at the table's
+    first entry, and within the table.
+
+    ``error`` ends a chain whose driver broke the rules: an INDIRECT that was not negotiated, that
+    stands in a table itself or has a successor, a table of no or of half a descriptor, a direction
+    that does not fit, an id from nowhere, more descriptors than the queue or the table has (a
+    loop), a frame too long or too short. A receive chain ends where the packet ends; ``short``
+    tells that the chain ended first.
 
     Timing
     ------
@@ -79,7 +83,8 @@ class Chain(wiring.Component):
         m.submodules.nexts    = nexts    = Queue(data.StructLayout({
             "slot": g.slot, "desc": VirtqDesc, "error": 1}), depth=g.next_tags)
         m.submodules.state    = state    = Table(data.StructLayout({
-            "offset": 14, "hops": 13, "packet": g.packet}), depth=1 << Shape.cast(g.slot).width)
+            "offset": 14, "hops": 13, "packet": g.packet, "inside": 1, "table": 64, "count": 13}),
+            depth=1 << Shape.cast(g.slot).width)
         wiring.connect(m, segments.o, wiring.flipped(self.segments))
         self._fetch(m, follows.o, nexts.i)
 
@@ -97,7 +102,8 @@ class Chain(wiring.Component):
         with m.If(chained):
             m.d.comb += [
                 head.slot.eq(nexts.o.p.slot), head.desc.eq(nexts.o.p.desc),
-                head.bad.eq(nexts.o.p.error), head.marker.eq(0)]
+                head.bad.eq(nexts.o.p.error), head.marker.eq(0),
+                head.start.eq(0), head.more.eq(0), head.buffers.eq(0)]
         m.d.comb += [self.batch.eq(head.slot.batch),
                      state.addresses[0].eq(head.slot.as_value())]
         valid_r   = Signal()
@@ -108,6 +114,7 @@ class Chain(wiring.Component):
 
         # Second stage: the descriptor against what is known of its chain.
         row    = self.batch_row
+        known  = state.rows[0]
         desc   = head_r.desc
         packet = Signal(g.packet)
         offset = Signal(14)
@@ -118,34 +125,44 @@ class Chain(wiring.Component):
         wrong  = Signal()
         last   = Signal()
         m.d.comb += [
-            packet.eq(Mux(chained_r, state.rows[0].packet, head_r.packet)),
-            offset.eq(Mux(chained_r, state.rows[0].offset, 0)),
-            hops.eq(Mux(chained_r, state.rows[0].hops, 0) + 1),
+            packet.eq(Mux(chained_r, known.packet, head_r.packet)),
+            offset.eq(Mux(chained_r, known.offset, head_r.start)),
+            hops.eq(Mux(chained_r, known.hops, 0) + 1),
             end.eq(offset + desc.len),
             next_.eq((desc.flags & VIRTQ_DESC_F_NEXT) != 0),
         ]
+        inside = Signal()     # of an indirect table
+        among  = Signal(16)   # descriptors there are where this one stands
+        refers = Signal()
+        refuse = Signal()
         writes = Signal()
-        m.d.comb += writes.eq((desc.flags & VIRTQ_DESC_F_WRITE) != 0)
+        m.d.comb += [
+            writes.eq((desc.flags & VIRTQ_DESC_F_WRITE) != 0),
+            inside.eq(chained_r & known.inside),
+            among.eq(Mux(inside, known.count, row.size)),
+            # [virtio-1.2: 2.7.5.3] its own WRITE flag is ignored.
+            refers.eq((desc.flags & VIRTQ_DESC_F_INDIRECT) != 0),
+            refuse.eq(~row.features.indirect | inside | next_ | (desc.len[:4] != 0)
+                      | (desc.len == 0) | (desc.len[4:] > g.size_max)),
+        ]
         rules = [
             head_r.bad,
-            (desc.flags & VIRTQ_DESC_F_INDIRECT) != 0,   # [virtio-1.2: 2.7.5.3.1]
-            writes != self.receive,
-            next_ & (desc.next >= row.size),
+            Mux(refers, refuse, writes != self.receive),  # [virtio-1.2: 2.7.5.3.1]
+            next_ & (desc.next >= among),
         ]
         if self._counts_hops:
-            rules.append(next_ & (hops >= row.size))     # [virtio-1.2: 2.7.5.2] no loops
+            rules.append(next_ & (hops >= among))         # [virtio-1.2: 2.7.5.2] no loops
         take = Signal(14)
         short = Signal()
         if self.receive:
             full = Signal()
             m.d.comb += [
                 limit.eq(packet.length + NET_HDR_OCTETS),
-                full.eq(end >= limit),
+                full.eq((end >= limit) & ~refers),
                 take.eq(Mux(full, limit - offset, desc.len)),
-                wrong.eq(Cat(*rules).any() & ~(full & ~head_r.bad & writes
-                                               & ~((desc.flags & VIRTQ_DESC_F_INDIRECT) != 0))),
-                short.eq(~next_ & ~full),
-                last.eq(full | ~next_ | wrong),
+                wrong.eq(Cat(*rules).any() & ~(full & ~head_r.bad & writes)),
+                short.eq(~next_ & ~full & ~head_r.more),
+                last.eq(full | ~next_ & ~refers | wrong),
             ]
         else:
             most = min(g.config.max_frame_octets, g.frame_pages * 512)
@@ -153,9 +170,9 @@ class Chain(wiring.Component):
                 limit.eq(Mux(row.frame_pages >= g.frame_pages, most, row.frame_pages << 9)
                          + NET_HDR_OCTETS),
                 take.eq(desc.len),
-                wrong.eq(Cat(*rules, end > limit,
-                             ~next_ & (end < NET_HDR_OCTETS + FRAME_MIN)).any()),
-                last.eq(~next_ | wrong),
+                wrong.eq(Cat(*rules, ~refers & (end > limit),
+                             ~refers & ~next_ & (end < NET_HDR_OCTETS + FRAME_MIN)).any()),
+                last.eq(~next_ & ~refers | wrong),
             ]
         out = Signal(g.segment)
         m.d.comb += [
@@ -163,12 +180,17 @@ class Chain(wiring.Component):
             out.function_id.eq(g.function_of(row.queue)),
             out.address.eq(desc.addr), out.length.eq(take), out.offset.eq(offset),
             out.last.eq(last), out.error.eq(wrong & ~head_r.marker), out.short.eq(short),
-            out.packet.eq(packet),
+            out.packet.eq(packet), out.start.eq(head_r.start), out.more.eq(head_r.more),
+            out.buffers.eq(head_r.buffers), out.csum.eq(row.features.csum),
             out.frame_pages.eq(row.frame_pages), out.count.eq(row.count),
             out.marker.eq(head_r.marker), out.upto.eq(head_r.upto),
-            out.final.eq(head_r.final), out.skip.eq(head_r.skip),
+            out.final.eq(head_r.final), out.skip.eq(head_r.skip), out.holds.eq(head_r.holds),
+            out.before.eq(head_r.before),
             state.address.eq(head_r.slot.as_value()),
-            state.row.offset.eq(end), state.row.hops.eq(hops), state.row.packet.eq(packet),
+            state.row.offset.eq(Mux(refers, offset, end)), state.row.hops.eq(Mux(refers, 0, hops)),
+            state.row.packet.eq(packet), state.row.inside.eq(inside | refers),
+            state.row.table.eq(Mux(refers, desc.addr, known.table)),
+            state.row.count.eq(Mux(refers, desc.len[4:], known.count)),
         ]
         goes_on = Signal()
         m.d.comb += goes_on.eq(~last & ~head_r.marker)
@@ -176,11 +198,12 @@ class Chain(wiring.Component):
 
         # Third stage: registers, then the queues.
         m.d.sync += [
-            segments.i.valid.eq(valid_r), segments.i.payload.eq(out),
+            segments.i.valid.eq(valid_r & ~(goes_on & refers)), segments.i.payload.eq(out),
             follows.i.valid.eq(valid_r & goes_on),
             follows.i.p.slot.eq(head_r.slot),
             follows.i.p.function_id.eq(g.function_of(row.queue)),
-            follows.i.p.address.eq(row.desc + (desc.next << 4)),
+            follows.i.p.address.eq(Mux(refers, desc.addr, Mux(inside, known.table, row.desc))
+                                   + Mux(refers, 0, desc.next << 4)),
         ]
 
         return m

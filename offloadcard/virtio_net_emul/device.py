@@ -16,12 +16,15 @@ from ..rtl.ports import (
     MmioPort,
     PacketStream,
 )
+from .checksum import Checksum
 from .common_config import CommonConfig
+from .control_queue import ControlQueue
 from .interrupts import Interrupts
 from .layouts import PAGE_OCTETS, Geometry
 from .lifecycle import Lifecycle
 from .profile import EVENT_FAIL, life_event, mtu_of
 from .provision import Provision
+from .receive_front import ReceiveFront
 from .receive_side import ReceiveSide
 from .side import WRITE_TAG, connect_client, read_tag_width
 from .spec import FRAME_OVERHEAD
@@ -84,20 +87,28 @@ class Device(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
-        m.submodules.registers  = registers  = CommonConfig(g, readers=6)
+        m.submodules.registers  = registers  = CommonConfig(g)
         m.submodules.lifecycle  = lifecycle  = Lifecycle(g, life=registers.life)
-        m.submodules.interrupts = interrupts = Interrupts(g, count=3)
+        m.submodules.interrupts = interrupts = Interrupts(g, count=4)
         m.submodules.provision  = provision  = Provision(g)
         m.submodules.receive    = receive    = ReceiveSide(g)
         m.submodules.transmit   = transmit   = TransmitSide(g)
+        m.submodules.control    = control    = ControlQueue(g)
+        m.submodules.front      = front      = ReceiveFront(g)
+        m.submodules.checksum   = checksum   = Checksum(
+            data_width=g.data_width, function_id_width=g.id_width,
+            max_octets=self.config.max_frame_octets)
 
         # The guests' side of the registers.
         wiring.connect(m, wiring.flipped(self.mmio), registers.mmio)
         wiring.connect(m, wiring.flipped(self.management), provision.management)
         wiring.connect(m, wiring.flipped(self.lifecycle), lifecycle.lifecycle)
         wiring.connect(m, registers.resets, lifecycle.resets)
+        wiring.connect(m, registers.queue_resets, lifecycle.queue_resets)
         m.d.comb += [
             registers.functions[0].eq(lifecycle.function), lifecycle.life.eq(registers.lives),
+            registers.reset_queue.eq(lifecycle.reset_queue),
+            lifecycle.reset_now.eq(registers.reset_now),
             registers.functions[4].eq(provision.status_function),
             provision.status.eq(registers.status),
             provision.functions[0].eq(registers.profile_functions[0]),
@@ -119,7 +130,7 @@ class Device(wiring.Component):
             pages.eq(Mux((longest >> 9) < g.frame_pages, longest >> 9, g.frame_pages)),
             transmit.frame_pages.eq(pages), receive.frame_pages.eq(0),
         ]
-        for way, side in enumerate((receive, transmit)):
+        for way, side in enumerate((receive, transmit, control)):
             wiring.connect(m, registers.doorbells[way], side.doorbells)
             wiring.connect(m, registers.starts[way], side.starts)
             wiring.connect(m, lifecycle.checks[way], side.checks)
@@ -132,17 +143,25 @@ class Device(wiring.Component):
         m.d.comb += [
             registers.functions[1].eq(transmit.function), transmit.alive.eq(registers.alive[1]),
             registers.functions[2].eq(receive.function), receive.alive.eq(registers.alive[2]),
-            registers.functions[3].eq(receive.functions[0]),
-            receive.alives[0].eq(registers.alive[3]),
-            registers.functions[5].eq(receive.functions[1]),
-            receive.alives[1].eq(registers.alive[5]),
+            registers.receivers[0].eq(receive.queues[0]),
+            receive.alives[0].eq(registers.receives[0]),
+            registers.receivers[1].eq(receive.queues[1]),
+            receive.alives[1].eq(registers.receives[1]),
+            registers.functions[3].eq(g.function_of(control.queue)),
+            control.alive.eq(registers.alive[3]),
+            registers.choosers[0].eq(g.function_of(control.queue)),
+            control.chosen.eq(registers.chosen[0]),
+            provision.functions[3].eq(g.function_of(control.queue)),
+            control.profile.eq(provision.profiles[3]),
+            registers.choosers[1].eq(front.row), front.chosen.eq(registers.chosen[1]),
+            control.receiver.eq(front.row), front.last_pair.eq(control.last_pair),
         ]
         wiring.connect(m, lifecycle.looks, receive.looks)
-        wiring.connect(m, registers.interrupts, interrupts.sources[2])
+        wiring.connect(m, registers.interrupts, interrupts.sources[3])
         wiring.connect(m, interrupts.interrupts, wiring.flipped(self.interrupts))
 
         # What happens to a function from inside: failures of both sides, the provider, its end.
-        failures = (*transmit.failures, *receive.failures)
+        failures = (*transmit.failures, *receive.failures, control.failures)
         m.submodules.failed = failed = Merge(unsigned(g.id_width), count=len(failures))
         m.submodules.events = events = Merge(life_event(g), count=3)
         for source, port in zip(failures, failed.i):
@@ -165,8 +184,8 @@ class Device(wiring.Component):
         # DMA: one port each way, a register slice at the border.
         tag = read_tag_width(g)
         m.submodules.reads = reads = DmaReadMux(
-            count=5, tag_width=tag, function_id_width=g.id_width, data_width=g.data_width)
-        for client, port in zip(reads.clients, (*transmit.reads, *receive.reads)):
+            count=6, tag_width=tag, function_id_width=g.id_width, data_width=g.data_width)
+        for client, port in zip(reads.clients, (*transmit.reads, *receive.reads, control.reads)):
             connect_client(m, client, port)
         m.submodules.read_border = border = Buffer(self.reads.requests.payload.shape())
         wiring.connect(m, border.o, wiring.flipped(self.reads.requests))
@@ -183,8 +202,8 @@ class Device(wiring.Component):
             reads.port.beats.valid.eq(valid),
         ]
         m.submodules.writes = writes = DmaWriteMux(
-            count=3, tag_width=WRITE_TAG, function_id_width=g.id_width, data_width=g.data_width)
-        for client, port in zip(writes.clients, (transmit.writes, *receive.writes)):
+            count=4, tag_width=WRITE_TAG, function_id_width=g.id_width, data_width=g.data_width)
+        for client, port in zip(writes.clients, (transmit.writes, *receive.writes, control.writes)):
             wiring.connect(m, port, client)
         m.submodules.write_border = w_border = Buffer(self.writes.beats.payload.shape())
         wiring.connect(m, w_border.o, wiring.flipped(self.writes.beats))
@@ -197,8 +216,10 @@ class Device(wiring.Component):
             writes.port.answers.valid.eq(self.writes.answers.valid),
         ]
 
-        # Packets: their borders are in the two sides.
-        wiring.connect(m, transmit.transmitted, wiring.flipped(self.transmitted))
-        wiring.connect(m, wiring.flipped(self.received), receive.received)
+        # Packets: their borders are in the checksum and in the receive side.
+        wiring.connect(m, transmit.transmitted, checksum.i)
+        wiring.connect(m, checksum.o, wiring.flipped(self.transmitted))
+        wiring.connect(m, wiring.flipped(self.received), front.i)
+        wiring.connect(m, front.o, receive.received)
 
         return m

@@ -24,8 +24,6 @@ class Geometry:
     """
 
     per_queue  = 8   # batches of one queue in flight
-    desc_tags  = 32  # descriptor reads in flight
-    next_tags  = 32  # reads of chained descriptors in flight
     used_slots = 16  # used-ring updates in flight
 
     def __init__(self, config):
@@ -41,14 +39,16 @@ class Geometry:
         self.size_max    = config.virtio_queue_size
         self.batch       = 16 if config.data_width > 128 else 8
         self.batch_bits  = ceil_log2(self.batch)
-        self.batches     = max(8, 2 * _power_of_two(self.functions * self.pairs))
+        self.batches     = max(8, 2 * _power_of_two(self.functions * min(self.pairs, 4)))
         self.frame_pages = -(-config.max_frame_octets // PAGE_OCTETS)
         self.pages       = max(32, _power_of_two(self.batch * self.frame_pages))
         self.page_bits   = ceil_log2(self.pages)
         self.octets      = config.data_width // 8
         self.lines       = PAGE_OCTETS // self.octets      # of a page
         self.waiting     = 128 if config.data_width > 128 else 16  # received packets of a queue
-        self.gather_tags = 128 if config.data_width > 128 else 16
+        self.gather_tags = 192 if config.data_width > 128 else 16
+        self.desc_tags   = 128 if config.data_width > 128 else 16  # first descriptors
+        self.next_tags   = 64 if config.data_width > 128 else 16   # chained descriptors
         self.flush_cycles = config.clock_mhz               # one microsecond
 
     @property
@@ -57,11 +57,18 @@ class Geometry:
         return data.StructLayout({"batch": range(self.batches), "generation": 1})
 
     @property
+    def ring_features(self):
+        """What the driver negotiated, as far as the engines of the rings must know."""
+        return data.StructLayout({
+            "event_idx": 1, "indirect": 1, "mrg_rxbuf": 1, "csum": 1, "guest_csum": 1})
+
+    @property
     def setup(self):
         """What the driver wrote about a queue. Vector and size are kept inverted or relative so
         that an empty row is a queue after reset."""
         return data.StructLayout({
-            "desc": 64, "driver": 64, "device": 64, "size": 16, "vector": 16, "enable": 1})
+            "desc": 64, "driver": 64, "device": 64, "size": 16, "vector": 16, "enable": 1,
+            "features": self.ring_features})
 
     @property
     def batch_row(self):
@@ -69,7 +76,7 @@ class Geometry:
         return data.StructLayout({
             "queue": self.queue_bits, "position": 16, "count": range(self.batch + 1),
             "generation": 1, "desc": 64, "driver": 64, "device": 64, "size": 16, "vector": 16,
-            "frame_pages": range(self.frame_pages + 1)})
+            "features": self.ring_features, "frame_pages": range(self.frame_pages + 1)})
 
     @property
     def order_entry(self):
@@ -83,16 +90,20 @@ class Geometry:
 
     @property
     def packet(self):
-        """A received packet in the buffer."""
-        return data.StructLayout({"page": range(self.pages), "length": 14, "drop": 1})
+        """A received packet in the buffer; ``checked`` says that its checksums are right."""
+        return data.StructLayout({
+            "page": range(self.pages), "length": 14, "drop": 1, "checked": 1})
 
     @property
     def head(self):
         """The first descriptor of a chain; ``marker`` is no descriptor but the word that entries
-        up to ``slot.index`` of the batch were handed out, ``final`` that no more will be."""
+        up to ``slot.index`` of the batch were handed out, ``final`` that no more will be. A packet
+        may lie in several buffers: this one holds its octets from ``start`` on, ``more`` follow."""
         return data.StructLayout({
             "slot": self.slot, "desc": VirtqDesc, "bad": 1, "packet": self.packet,
-            "marker": 1, "upto": range(self.batch + 1), "final": 1, "skip": 1})
+            "start": 14, "more": 1, "buffers": 4,
+            "marker": 1, "upto": range(self.batch + 1), "final": 1, "skip": 1, "holds": 1,
+            "before": 4})
 
     @property
     def segment(self):
@@ -100,15 +111,19 @@ class Geometry:
         return data.StructLayout({
             "slot": self.slot, "function_id": self.id_width, "address": 64,
             "length": 14, "offset": 14, "last": 1, "error": 1, "short": 1, "packet": self.packet,
+            "start": 14, "more": 1, "buffers": 4, "csum": 1, "holds": 1,
+            "before": 4,
             "frame_pages": range(self.frame_pages + 1), "count": range(self.batch + 1),
             "marker": 1, "upto": range(self.batch + 1), "final": 1, "skip": 1})
 
     @property
     def used_job(self):
-        """Entries ``start`` … of a batch are to be used; with ``final`` the batch ends."""
+        """Entries ``start`` … of a batch are to be used; with ``final`` the batch ends. With
+        ``holds`` the index waits for the next entries, which belong to the same packet; ``before``
+        entries waited so for this one."""
         return data.StructLayout({
             "batch": range(self.batches), "start": range(self.batch + 1),
-            "count": range(self.batch + 1), "final": 1, "skip": 1})
+            "count": range(self.batch + 1), "final": 1, "skip": 1, "holds": 1, "before": 4})
 
     def row_of(self, function_id):
         """Row of a function."""

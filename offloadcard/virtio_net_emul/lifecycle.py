@@ -1,28 +1,42 @@
-"""The end of a function: wait until nothing of it is under way, clear its rows, say so."""
+"""The end of a function or of a queue: wait until nothing of it is under way, clear its rows."""
 
-# Ref: virtio-1.2, 2.4 (Device Reset), 4.1.4.3.1 (device_status reads 0 when the reset is done)
+# Ref: virtio-1.2, 2.4 (Device Reset), 2.6.1 (Virtqueue Reset)
+# Ref: virtio-1.2, 4.1.4.3.1 (device_status reads 0 when the reset is done, as queue_reset does)
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.ports import LifecyclePort
 from ..rtl.worklist import WorkList
-from .profile import EVENT_CLEAR, EVENT_END, EVENT_STOP, life_event
+from .profile import (
+    CONTROL,
+    EVENT_CLEAR,
+    EVENT_END,
+    EVENT_QUEUE,
+    EVENT_STOP,
+    RECEIVE,
+    TRANSMIT,
+    WAYS,
+    life_event,
+)
 
 __all__ = ["Lifecycle"]
 
+_RESET, _STOP, _QUEUE = range(3)
+
 
 class Lifecycle(wiring.Component):
-    """Functions that end, by the endpoint's word or by their driver's 0 in the status: one machine.
+    """Functions that end, by the endpoint's word or by their driver's 0 in the status, and queues
+    that their driver resets: one machine.
 
-    Functions are asked after in turn, so any number may be ending and a slow one holds up nobody.
-    A queue is idle when its engines say so in one cycle each; a function when all its queues were
+    They are asked after in turn, so any number may be ending and a slow one holds up nobody. A
+    queue is idle when its engines say so in one cycle each; a function when all its queues were
     idle in one round, during which it can begin nothing.
 
     Timing
     ------
-    About 12 cycles a queue pair and round.
+    About 12 cycles a queue pair and round, 4 for the control queue.
 
     Parameters
     ----------
@@ -35,14 +49,18 @@ class Lifecycle(wiring.Component):
         The endpoint.
     resets : ``In(stream, always_ready)``
         Functions whose driver resets them.
+    queue_resets : ``In(stream, always_ready)``
+        Queues whose driver resets them.
     events : ``Out(stream(life_event))``
         To the registers.
     function, life : address and row
         What the registers say of a function, 1 cycle later.
+    reset_queue, reset_now : address and row
+        Whether a queue is being reset, 1 cycle later.
     looks : ``Out(stream)``
         Receive queues that shall give up what they hold.
-    checks : ``Out(stream).array(2)``; checked, idle : ``In(1).array(2)``
-        Questions to the engines of both directions, and their answers.
+    checks : ``Out(stream).array(WAYS)``; checked, idle : ``In(1).array(WAYS)``
+        Questions to the engines of each way, and their answers.
     """
 
     # What a mutant changes: wait until the engines are idle.
@@ -50,16 +68,20 @@ class Lifecycle(wiring.Component):
 
     def __init__(self, geometry, *, life):
         self.geometry = g = geometry
+        self.one = data.StructLayout({"queue": g.queue_bits, "way": range(WAYS)})
         super().__init__({
             "lifecycle": In(LifecyclePort(function_id_width=g.id_width)),
             "resets":    In(stream.Signature(range(g.functions), always_ready=True)),
+            "queue_resets": In(stream.Signature(self.one, always_ready=True)),
             "events":    Out(stream.Signature(life_event(g))),
             "function":  Out(g.row_bits),
             "life":      In(life),
+            "reset_queue": Out(self.one),
+            "reset_now": In(1),
             "looks":     Out(stream.Signature(g.queue_bits)),
-            "checks":    Out(stream.Signature(g.queue_bits)).array(2),
-            "checked":   In(1).array(2),
-            "idle":      In(1).array(2),
+            "checks":    Out(stream.Signature(g.queue_bits)).array(WAYS),
+            "checked":   In(1).array(WAYS),
+            "idle":      In(1).array(WAYS),
         })
 
     def elaborate(self, platform):
@@ -68,43 +90,58 @@ class Lifecycle(wiring.Component):
         count = 1 << g.row_bits
         m.submodules.stops  = stops  = WorkList(count=count)
         m.submodules.resets = resets = WorkList(count=count)
+        m.submodules.queues = queues = WorkList(count=WAYS << g.queue_bits)
         row   = Signal(g.row_bits)
-        stop  = Signal()
+        kind  = Signal(range(3))
+        way   = Signal(range(WAYS))
         pair  = Signal(range(max(g.pairs, 2)))
         busy  = Signal()
         again = Signal()
-        turn  = Signal()
+        turn  = Signal(range(3))
+        queue = Cat(pair[:g.pair_bits], row)
+        one   = Signal(self.one)
+        m.d.comb += [one.queue.eq(queue), one.way.eq(way)]
 
-        # A function that is not idle yet goes to the end of its line, unless the line is busy now.
+        # What is not idle yet goes to the end of its line, unless the line is busy now.
         put = Signal()
         incoming = self.lifecycle.stops
-        m.d.comb += [
-            stops.i.valid.eq(incoming.valid | again & stop),
-            stops.i.payload.eq(Mux(incoming.valid, incoming.p.function_id, row)),
-            resets.i.valid.eq(self.resets.valid | again & ~stop),
-            resets.i.payload.eq(Mux(self.resets.valid, self.resets.payload, row)),
-            put.eq(Mux(stop, ~incoming.valid, ~self.resets.valid)),
-        ]
-        queue = Cat(pair[:g.pair_bits], row)
+        came = (self.resets.valid, incoming.valid, self.queue_resets.valid)
+        for number, (work, new, old) in enumerate((
+                (resets, self.resets.payload, row), (stops, incoming.p.function_id, row),
+                (queues, self.queue_resets.p.as_value(), one.as_value()))):
+            mine = Signal(name=f"mine_{number}")
+            m.d.comb += [
+                mine.eq(again & (kind == number)),
+                work.i.valid.eq(came[number] | mine),
+                work.i.payload.eq(Mux(came[number], new, old)),
+            ]
+            with m.If(mine):
+                m.d.comb += put.eq(~came[number])
         drained = self.lifecycle.drained
         m.d.comb += [
             self.events.p.function_id.eq(row), self.events.p.pair.eq(pair),
-            self.looks.payload.eq(queue), self.checks[0].payload.eq(queue),
-            self.checks[1].payload.eq(queue), drained.p.function_id.eq(row),
+            self.events.p.way.eq(way), self.looks.payload.eq(queue),
+            *(self.checks[number].payload.eq(queue) for number in (RECEIVE, TRANSMIT)),
+            self.checks[CONTROL].payload.eq(Cat(Const(0, g.pair_bits), row)),
+            drained.p.function_id.eq(row),
+            self.reset_queue.eq(self.one(queues.o.payload)),
         ]
         last = Signal()
         m.d.comb += last.eq(pair == g.pairs - 1)
-        m.d.comb += self.function.eq(Mux(turn, stops.o.payload, resets.o.payload))
+        m.d.comb += self.function.eq(Mux(turn == _QUEUE, g.function_of(self.reset_queue.queue),
+                                         Mux(turn == _STOP, stops.o.payload, resets.o.payload)))
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [pair.eq(0), busy.eq(0), turn.eq(~turn)]
-                m.d.sync += [row.eq(self.function), stop.eq(turn)]
-                with m.If(turn & stops.o.valid):
-                    m.d.comb += stops.o.ready.eq(1)
-                    m.next = "STOP"
-                with m.Elif(~turn & resets.o.valid):
-                    m.d.comb += resets.o.ready.eq(1)
-                    m.next = "RESET"
+                m.d.sync += [busy.eq(0), turn.eq(Mux(turn == _QUEUE, 0, turn + 1)),
+                             row.eq(self.function), kind.eq(turn), way.eq(self.reset_queue.way)]
+                m.d.sync += pair.eq(0)
+                if g.pair_bits:
+                    with m.If(turn == _QUEUE):
+                        m.d.sync += pair.eq(self.reset_queue.queue[:g.pair_bits])
+                for number, work in enumerate((resets, stops, queues)):
+                    with m.If((turn == number) & work.o.valid):
+                        m.d.comb += work.o.ready.eq(1)
+                        m.next = ("RESET", "STOP", "QUEUE")[number]
             with m.State("STOP"):
                 m.d.comb += [self.events.valid.eq(1), self.events.p.kind.eq(EVENT_STOP)]
                 with m.If(self.events.ready):
@@ -114,44 +151,60 @@ class Lifecycle(wiring.Component):
                 m.next = "IDLE"
                 with m.If(self.life.resetting):
                     m.next = "LOOK"
+            with m.State("QUEUE"):
+                # So is a queue's that the end of its function overtook.
+                m.next = "IDLE"
+                with m.If(self.reset_now):
+                    m.next = "LOOK"
+                    with m.If(way == TRANSMIT):
+                        m.next = "ASK-1"
+                    with m.If(way == CONTROL):
+                        m.next = "ASK-2"
             with m.State("SETTLE"):
                 m.next = "LOOK"
             with m.State("LOOK"):
                 m.d.comb += self.looks.valid.eq(1)
                 with m.If(self.looks.ready):
                     m.next = "ASK-0"
-            for way in range(2):
-                with m.State(f"ASK-{way}"):
-                    m.d.comb += self.checks[way].valid.eq(1)
-                    with m.If(self.checks[way].ready):
-                        m.next = f"WAIT-{way}"
-                with m.State(f"WAIT-{way}"):
-                    with m.If(self.checked[way]):
+            for number in range(WAYS):
+                with m.State(f"ASK-{number}"):
+                    m.d.comb += self.checks[number].valid.eq(1)
+                    with m.If(self.checks[number].ready):
+                        m.next = f"WAIT-{number}"
+                with m.State(f"WAIT-{number}"):
+                    with m.If(self.checked[number]):
                         if self._waits:
-                            m.d.sync += busy.eq(busy | ~self.idle[way])
-                        m.next = "ASK-1" if way == 0 else "PAIR"
+                            m.d.sync += busy.eq(busy | ~self.idle[number])
+                        m.next = ("ASK-1", "PAIR", "VERDICT")[number]
+                        with m.If(kind == _QUEUE):
+                            m.next = "VERDICT"
             with m.State("PAIR"):
                 m.d.sync += pair.eq(Mux(last, 0, pair + 1))
                 m.next = "LOOK"
                 with m.If(last):
-                    m.next = "CLEAR"
-                    with m.If(busy):
-                        m.next = "AGAIN"
+                    m.next = "ASK-2"
+            with m.State("VERDICT"):
+                m.next = "CLEAR"
+                with m.If(busy):
+                    m.next = "AGAIN"
             with m.State("AGAIN"):
                 m.d.comb += again.eq(1)
                 with m.If(put):
                     m.next = "IDLE"
             with m.State("CLEAR"):
-                m.d.comb += [self.events.valid.eq(1), self.events.p.kind.eq(EVENT_CLEAR)]
+                m.d.comb += [self.events.valid.eq(1),
+                             self.events.p.kind.eq(Mux(kind == _QUEUE, EVENT_QUEUE, EVENT_CLEAR))]
                 with m.If(self.events.ready):
                     m.d.sync += pair.eq(pair + 1)
-                    with m.If(last):
+                    with m.If(kind == _QUEUE):
+                        m.next = "IDLE"
+                    with m.Elif(last):
                         m.next = "END"
             with m.State("END"):
                 m.d.comb += [self.events.valid.eq(1), self.events.p.kind.eq(EVENT_END)]
                 with m.If(self.events.ready):
                     m.next = "IDLE"
-                    with m.If(stop):
+                    with m.If(kind == _STOP):
                         m.next = "DRAINED"
             with m.State("DRAINED"):
                 m.d.comb += drained.valid.eq(1)

@@ -80,7 +80,7 @@ class Provision(wiring.Component):
     -------
     management : ``In(ManagementPort())``
         The provider.
-    functions : ``In(...).array(3)``; profiles : ``Out(profile_row).array(3)``
+    functions : ``In(...).array(4)``; profiles : ``Out(profile_row).array(4)``
         Addresses, and rows 1 cycle later.
     generation_function, generation
         Address and row: changes of the device configuration, modulo 256.
@@ -98,8 +98,8 @@ class Provision(wiring.Component):
         single  = data.StructLayout({"valid": 1, "row": g.row_bits})
         super().__init__({
             "management": In(ManagementPort()),
-            "functions":  In(g.row_bits).array(3),
-            "profiles":   Out(profile_row).array(3),
+            "functions":  In(g.row_bits).array(4),
+            "profiles":   Out(profile_row).array(4),
             "generation_function": In(g.row_bits),
             "generation": Out(8),
             "events":     Out(stream.Signature(life_event(g))),
@@ -116,7 +116,7 @@ class Provision(wiring.Component):
         g = self.geometry
         rows = 1 << g.row_bits
         m.submodules.bank     = bank     = RegisterBank(MANAGEMENT)
-        m.submodules.profiles = profiles = Table(profile_row, depth=rows, readers=4)
+        m.submodules.profiles = profiles = Table(profile_row, depth=rows, readers=5)
         m.submodules.changes  = changes  = Table(8, depth=rows, readers=2)
         m.submodules.events   = events   = Queue(life_event(g), depth=4)
         wiring.connect(m, wiring.flipped(self.management), bank.management)
@@ -125,7 +125,7 @@ class Provision(wiring.Component):
         known = Signal()
         row   = Signal(g.row_bits)
         m.d.comb += [known.eq(bank.function < g.functions), row.eq(bank.function)]
-        for number in range(3):
+        for number in range(4):
             m.d.comb += [profiles.addresses[number].eq(self.functions[number]),
                          self.profiles[number].eq(profiles.rows[number])]
         default = Signal(48)
@@ -145,10 +145,10 @@ class Provision(wiring.Component):
             changes.enable.eq(stores),
             events.i.valid.eq(stores),
             events.i.p.kind.eq(EVENT_CHANGE), events.i.p.function_id.eq(bank.function),
-            profiles.addresses[3].eq(row),
-            bank.mac_now.eq(mac_of(profiles.rows[3], bank.function)),
-            bank.mtu_now.eq(mtu_of(profiles.rows[3])),
-            bank.link_now.eq(~profiles.rows[3].link_down),
+            profiles.addresses[4].eq(row),
+            bank.mac_now.eq(mac_of(profiles.rows[4], bank.function)),
+            bank.mtu_now.eq(mtu_of(profiles.rows[4])),
+            bank.link_now.eq(~profiles.rows[4].link_down),
             self.status_function.eq(row), bank.status.eq(self.status),
         ]
 

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Buffer
-from ..rtl.dma import DmaReadMux
+from ..rtl.dma import DmaReadMux, DmaWriteMux
 from ..rtl.ports import DmaWritePort, PacketStream
 from ..rtl.worklist import WorkList
 from .accept import Accept
@@ -14,7 +14,15 @@ from .avail import Avail
 from .chain import Chain
 from .descriptors import Descriptors
 from .scatter import Scatter
-from .side import WRITE_TAG, connect_client, connect_tables, connect_write, side_members
+from .side import (
+    SMALL_TAG,
+    USED_TAG,
+    WRITE_TAG,
+    connect_client,
+    connect_tables,
+    connect_write,
+    side_members,
+)
 from .table import Pool, Table
 from .used import Used
 from .walk_receive import WalkReceive
@@ -55,8 +63,8 @@ failures, interrupted
         Function and vector.
     looks : ``In(stream)``
         Queues whose function ends.
-    functions : ``Out(...).array(2)``; alives : ``In(1).array(2)``
-        Two more readers of ``alive``.
+    queues : ``Out(...).array(2)``; alives : ``In(1).array(2)``
+        Queues, and 1 cycle later whether they may go on.
     received : ``In(PacketStream)``
         Frames.
     written, dropped : ``Out``
@@ -72,7 +80,7 @@ failures, interrupted
             "writes":     Out(DmaWritePort(function_id_width=g.id_width, tag_width=WRITE_TAG,
                                            data_width=g.data_width)).array(2),
             "looks":      In(stream.Signature(g.queue_bits)),
-            "functions":  Out(g.row_bits).array(2),
+            "queues":     Out(g.queue_bits).array(2),
             "alives":     In(1).array(2),
             "received":   In(PacketStream(data_width=g.data_width,
                                           function_id_width=g.id_width)),
@@ -96,7 +104,7 @@ failures, interrupted
         m.submodules.pages       = pages       = Pool(count=g.pages)
 
         slots = g.batches << g.batch_bits
-        m.submodules.batches  = batches  = Table(g.batch_row, depth=g.batches, readers=4)
+        m.submodules.batches  = batches  = Table(g.batch_row, depth=g.batches, readers=5)
         m.submodules.rings    = rings    = Table(16 * g.batch, depth=g.batches, readers=2,
                                                  granularity=avail.granule)
         m.submodules.lengths  = lengths  = Table(14 * g.batch, depth=g.batches, granularity=14)
@@ -136,6 +144,7 @@ failures, interrupted
             (batches, 1, walk.batch, walk.batch_row),
             (batches, 2, chain.batch, chain.batch_row),
             (batches, 3, used.batch, used.batch_row),
+            (batches, 4, account.batch, account.batch_row),
             (rings, 0, descriptors.batch, descriptors.ring_row),
             (rings, 1, used.batch, used.ring_row),
             (lengths, 0, used.batch, used.lengths_row),
@@ -158,6 +167,8 @@ failures, interrupted
         wiring.connect(m, chain.segments, scatter.segments)
         wiring.connect(m, scatter.ends, account.ends)
         wiring.connect(m, account.jobs, used.jobs)
+        wiring.connect(m, account.final, walk.ended)
+        m.d.comb += [account.queue.eq(walk.queue), walk.finals.eq(account.finals)]
         wiring.connect(m, used.ended, avail.completions)
         wiring.connect(m, used.returned, avail.returned)
         wiring.connect(m, pages.o, accept.pages)
@@ -169,8 +180,8 @@ failures, interrupted
             account.issued.eq(scatter.issued), account.accepted.eq(scatter.accepted),
             accept.queues[0].eq(walk.queue), walk.entered.eq(accept.counts[0]),
             walk.accept_queue.eq(accept.queue), accept.served.eq(walk.accept_served),
-            self.functions[0].eq(accept.function), accept.alive.eq(self.alives[0]),
-            self.functions[1].eq(walk.function), walk.alive.eq(self.alives[1]),
+            self.queues[0].eq(accept.queue), accept.alive.eq(self.alives[0]),
+            self.queues[1].eq(walk.queue), walk.alive.eq(self.alives[1]),
         ]
 
         # The way of a batch: as many entries as frames wait, and a batch or some more ahead.
@@ -196,14 +207,18 @@ failures, interrupted
 
         # Outside.
         m.submodules.small = small = DmaReadMux(
-            count=3, tag_width=5, function_id_width=g.id_width, data_width=g.data_width)
+            count=3, tag_width=SMALL_TAG, function_id_width=g.id_width, data_width=g.data_width)
         connect_client(m, small.clients[0], descriptors.reads)
         connect_client(m, small.clients[1], chain.reads)
         connect_client(m, small.clients[2], used.reads)
         connect_client(m, wiring.flipped(self.reads[0]), avail.reads)
         connect_client(m, wiring.flipped(self.reads[1]), small.port)
         wiring.connect(m, scatter.writes, wiring.flipped(self.writes[0]))
-        wiring.connect(m, used.writes, wiring.flipped(self.writes[1]))
+        m.submodules.rings_out = rings_out = DmaWriteMux(
+            count=2, tag_width=USED_TAG, function_id_width=g.id_width, data_width=g.data_width)
+        wiring.connect(m, used.writes, rings_out.clients[0])
+        wiring.connect(m, avail.writes, rings_out.clients[1])
+        wiring.connect(m, rings_out.port, wiring.flipped(self.writes[1]))
         wiring.connect(m, used.interrupts, wiring.flipped(self.interrupts))
         for failures, port in zip((avail, scatter, used), self.failures):
             wiring.connect(m, failures.failures, wiring.flipped(port))

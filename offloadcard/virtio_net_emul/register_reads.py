@@ -4,7 +4,8 @@
 
 from amaranth import *
 
-from .profile import mac_of, mtu_of
+from .profile import CONTROL, TRANSMIT, WAYS, mac_of, mtu_of
+from .register_writes import queue_of
 from .spec import (
     DEVICE_CFG_OFFSET,
     FEATURES,
@@ -34,21 +35,23 @@ def answer_reads(m, registers):
 
     row = g.row_of(fid)
     for name in ("device_feature_select", "driver_feature_select", "driver_feature",
-                 "config_msix_vector", "queue_select", "life"):
+                 "config_msix_vector", "queue_select", "life", "choices"):
         m.d.comb += tables[name].addresses[1].eq(row)
     m.d.comb += [registers.profile_functions[1].eq(row), registers.isr_function.eq(row)]
     queue = Signal(16)
     m.d.comb += queue.eq(tables["queue_select"].rows[1])
-    exists = Signal()
-    m.d.comb += exists.eq(queue < 2 * g.pairs)
-    place = Cat(queue[1:1 + g.pair_bits], row)
+    exists, way, pair = queue_of(m, g, queue, tables["choices"].rows[1], name="read")
+    place = Cat(pair, row)
     chosen = {}
-    for name in ("desc", "driver", "device", "size", "vector", "enable"):
-        for way in range(2):
-            m.d.comb += tables[f"{name}_{way}"].addresses[1].eq(place)
+    for name in ("desc", "driver", "device", "size", "vector", "enable", "reset"):
+        rows = []
+        for number in range(WAYS):
+            table = tables[f"{name}_{number}"]
+            m.d.comb += table.addresses[1].eq(row if number == CONTROL else place)
+            rows.append(table.rows[1])
         chosen[name] = Signal(64, name=f"chosen_{name}")
-        m.d.comb += chosen[name].eq(Mux(queue[0], tables[f"{name}_1"].rows[1],
-                                        tables[f"{name}_0"].rows[1]))
+        m.d.comb += chosen[name].eq(
+            Mux(way == CONTROL, rows[CONTROL], Mux(way == TRANSMIT, rows[1], rows[0])))
     profile = registers.profiles[1]
     offered = Signal(64)
     life    = tables["life"].rows[1]
@@ -64,7 +67,7 @@ def answer_reads(m, registers):
         0x00: Cat(select, window(offered, select)),
         0x08: Cat(wanted, window(feature, wanted)),
         0x10: Cat((tables["config_msix_vector"].rows[1] ^ VIRTIO_MSI_NO_VECTOR)[:16],
-                  Const(2 * g.pairs, 16), life.status, registers.config_generation, queue),
+                  Const(2 * g.pairs + 1, 16), life.status, registers.config_generation, queue),
         0x18: Mux(exists, Cat((chosen["size"] ^ g.size_max)[:16],
                               (chosen["vector"] ^ VIRTIO_MSI_NO_VECTOR)[:16],
                               chosen["enable"][:16], queue),
@@ -72,6 +75,7 @@ def answer_reads(m, registers):
         0x20: Mux(exists, chosen["desc"], 0),
         0x28: Mux(exists, chosen["driver"], 0),
         0x30: Mux(exists, chosen["device"], 0),
+        0x38: Mux(exists, Cat(Const(0, 16), chosen["reset"][:16]), 0),
         ISR_CFG_OFFSET: registers.isr,
         DEVICE_CFG_OFFSET: Cat(mac_of(profile, fid), ~profile.link_down, Const(0, 15)),
         DEVICE_CFG_OFFSET + 8: Cat(Const(g.pairs, 16), mtu_of(profile), Const(0, 32)),

@@ -1,6 +1,6 @@
 """Frames into guest memory: a header and a frame, cut to the segments of a chain."""
 
-# Ref: virtio-1.2, 5.1.6.4 (Processing of Incoming Packets): num_buffers is 1 without MRG_RXBUF
+# Ref: virtio-1.2, 5.1.6.4 (Processing of Incoming Packets)
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -10,7 +10,7 @@ from ..rtl.buffer import Queue
 from ..rtl.ports import DmaWritePort
 from ..rtl.rotate import rotate_left
 from .side import WRITE_TAG
-from .spec import NET_HDR_OCTETS
+from .spec import NET_HDR_OCTETS, VIRTIO_NET_HDR_F_DATA_VALID, VirtioNetHdr
 
 __all__ = ["Scatter"]
 
@@ -18,12 +18,14 @@ __all__ = ["Scatter"]
 class Scatter(wiring.Component):
     """Write each segment's octets of the header and its frame; report ended chains and markers.
 
-    The header is all zero but ``num_buffers``, so it is made here and never stored. Lines of the
-    buffer pass one rotator; two neighbours make one beat.
+    The header is all zero but ``num_buffers`` and a flag, so it is made here and never stored.
+    Lines of the buffer pass one rotator; two neighbours make one beat. The last beat of a segment
+    may need no line of its own: it leaves while the first line of the next segment comes.
 
     Timing
     ------
-    A segment takes its beats and 2 cycles.
+    A segment takes a cycle for each line that it touches, the header's included; 2 cycles more for
+    each page that it must walk to, unless it goes on where the one before ended.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ class Scatter(wiring.Component):
         self.geometry = g = geometry
         self.end = data.StructLayout({
             "slot": g.slot, "length": 14, "error": 1, "marker": 1, "upto": range(g.batch + 1),
-            "final": 1, "skip": 1})
+            "final": 1, "skip": 1, "holds": 1, "before": 4})
         super().__init__({
             "segments": In(stream.Signature(g.segment)),
             "page":     Out(g.page_bits),
@@ -118,151 +120,191 @@ class Scatter(wiring.Component):
         """Segments into lines, lines into beats."""
         g = self.geometry
         octet_bits = (g.octets - 1).bit_length()
-        stop = stream.Signature(g.id_width).create()
-        segment = Signal(g.segment)
-        place   = Signal(signed(16))   # octet of the frame at which the segment begins
-        shift   = Signal(octet_bits)
-        line    = Signal(signed(16))   # line of the frame that goes next
-        hops    = Signal(5)
-        page    = Signal(g.page_bits)
-        number  = Signal(16)           # lines gone
-        total   = Signal(16)           # lines to go, the first included
+        line_bits  = (g.lines - 1).bit_length()
+        self.decoded = data.StructLayout({
+            "segment": g.segment, "line": signed(16), "shift": octet_bits, "lines": 14,
+            "flush": 1, "bare": 1, "hops": 5, "follows": 1})
+        self.stage = data.StructLayout({
+            "valid": 1, "first": 1, "second": 1, "last": 1, "flush": 1, "inside": 1, "above": 2,
+            "shift": octet_bits, "checked": 1, "buffers": 4})
+        # What the beats say is constant over a segment, and lines follow each other in order.
+        self.facts = data.StructLayout({
+            "function_id": g.id_width, "address": 64, "length": 14, "end": self.end, "ends": 1})
+        next_ = stream.Signature(self.decoded).create()
+        stage = Signal(self.stage)
+        facts = Signal(self.facts)
+        self._decode(m, next_, octet_bits)
+        stop = self._lines(m, next_, level, discards, stage, facts, line_bits)
+        self._join(m, beats, stage, facts)
+        return stop
+
+    def _decode(self, m, next_, octet_bits):
+        """A segment into its lines: where it begins, how many, whether a beat needs none."""
+        g = self.geometry
         incoming = self.segments.p
-        m.d.comb += place.eq(incoming.offset - NET_HDR_OCTETS)
-
-        goes  = Signal()
-        inside = Signal()
+        place = Signal(signed(16))    # octet of the frame at which the segment begins
+        span  = Signal(15)
+        lines = Signal(14)
+        page  = Signal(5)             # pages before it
+        bare  = Signal()              # nothing is written: a marker, or a chain that ends so
+        final = Signal(signed(16))    # of the one before, to go on there
+        last  = Signal(5)
+        open_ = Signal()
+        whose = Signal(g.page_bits)
+        mine  = Signal()
+        new   = Signal(self.decoded)
         m.d.comb += [
-            inside.eq(line >= 0),
-            self.page.eq(page),
-            self.line.eq(Cat(line[:(g.lines - 1).bit_length()], page)),
+            place.eq(incoming.offset - NET_HDR_OCTETS),
+            span.eq(place[:octet_bits] + incoming.length - 1),
+            lines.eq((span >> octet_bits) + 1),
+            page.eq(Mux(place < 0, 0, place >> 9)),
+            bare.eq(incoming.marker | incoming.error | (incoming.length == 0)),
+            mine.eq(open_ & (final == place) & (whose == incoming.packet.page)),
+            new.segment.eq(incoming), new.line.eq(place >> octet_bits),
+            new.shift.eq(place[:octet_bits]),
+            new.lines.eq(Mux(bare, 1, lines)),
+            new.flush.eq(bare | (lines == (incoming.length + g.octets - 1) >> octet_bits)),
+            new.bare.eq(bare), new.follows.eq(mine), new.hops.eq(page - Mux(mine, last, 0)),
         ]
-        none = Signal()
-        m.d.comb += none.eq(incoming.marker | incoming.error | (incoming.length == 0))
-        turned = Signal()
-        end = Signal(self.end)
+        skips = Signal()
         m.d.comb += [
-            end.slot.eq(segment.slot),
-            end.length.eq(Mux(segment.short | segment.error, 0,
-                              segment.packet.length + NET_HDR_OCTETS)),
-            end.error.eq(segment.error), end.marker.eq(segment.marker),
-            end.upto.eq(segment.upto), end.final.eq(segment.final), end.skip.eq(segment.skip),
+            # An empty piece in the middle of a chain is nothing at all.
+            skips.eq(bare & ~incoming.marker & ~incoming.last),
+            self.segments.ready.eq(~next_.valid | next_.ready),
         ]
-        last_line = Signal()
-        m.d.comb += last_line.eq(number + 1 == total)
-        bare = Signal()
-        gone = Signal()
-        m.d.comb += discards.payload.eq(segment.packet)
-        m.d.comb += stop.payload.eq(segment.function_id)
-        m.d.sync += self.received.valid.eq(0)
-        counted = [self.received.valid.eq(~segment.short & ~segment.error),
-                   self.received.octets.eq(segment.packet.length),
-                   self.received.row.eq(g.row_of(segment.function_id))]
+        with m.If(self.segments.ready):
+            m.d.sync += [next_.valid.eq(self.segments.valid & ~skips), next_.payload.eq(new)]
+        with m.If(self.segments.valid & self.segments.ready & ~bare):
+            ends = Signal(signed(16))
+            m.d.comb += ends.eq(place + incoming.length)
+            m.d.sync += [
+                open_.eq(~incoming.last | incoming.more), final.eq(ends),
+                whose.eq(incoming.packet.page),
+                last.eq(Mux(ends <= 0, 0, (ends - 1) >> 9))]
 
+    def _lines(self, m, next_, level, discards, stage, facts, line_bits):
+        """One line a cycle, and the next segment's first behind the last one."""
+        g = self.geometry
+        stop    = stream.Signature(g.id_width).create()
+        now     = Signal(self.decoded)
+        segment = now.segment
+        busy    = Signal()
+        first   = Signal()
+        second  = Signal()
+        page    = Signal(g.page_bits)
+        page_r  = Signal(g.page_bits)  # whose successor is known
+        inside  = Signal()
+        turns   = Signal()             # the next line lies in the next page
+        last    = Signal()
+        goes    = Signal()
+        over    = Signal()
+        ends    = Signal()             # the last octet of a frame
+        told    = Signal()             # of an error
+        m.d.comb += [
+            inside.eq((now.line >= 0) & ~now.bare), last.eq(now.lines == 1),
+            turns.eq(inside & now.line[:line_bits].all() & ~last),
+            ends.eq(segment.last & ~segment.marker & ~segment.more),
+            self.page.eq(page), self.line.eq(Cat(now.line[:line_bits], page)),
+            discards.payload.eq(segment.packet), stop.payload.eq(segment.function_id),
+            stop.valid.eq(busy & segment.error & ~told),
+            goes.eq(busy & (level < 9) & (told | ~segment.error)
+                    & ~(turns & (page_r != page)) & ~(last & ends & ~discards.ready)),
+            over.eq(goes & last),
+            discards.valid.eq(over & ends),
+        ]
+        m.d.sync += [
+            page_r.eq(page), told.eq(~over & (told | stop.valid & stop.ready)),
+            self.received.valid.eq(over & ends & ~segment.short & ~segment.error),
+            self.received.octets.eq(segment.packet.length),
+            self.received.row.eq(g.row_of(segment.function_id)),
+        ]
+        with m.If(goes):
+            m.d.sync += [now.line.eq(now.line + 1), now.lines.eq(now.lines - 1),
+                         first.eq(0), second.eq(first)]
+            with m.If(turns):
+                m.d.sync += page.eq(self.link_row)
+
+        hops = Signal(5)
+        take = Signal()
         with m.FSM():
-            with m.State("IDLE"):
-                m.d.sync += segment.eq(incoming)
-                m.d.sync += [
-                    shift.eq(place[:octet_bits]), line.eq(place >> octet_bits),
-                    hops.eq(Mux(place < 0, 0, place >> 9)), page.eq(incoming.packet.page),
-                    number.eq(0),
-                    total.eq(((incoming.length + g.octets - 1) >> octet_bits) + 1)]
-                m.d.comb += self.segments.ready.eq(1)
-                with m.If(self.segments.valid):
-                    m.next = "LINES"
-                    with m.If(place >= 512):
+            with m.State("TAKE"):
+                m.d.comb += [take.eq(over | ~busy), next_.ready.eq(take)]
+                with m.If(take):
+                    m.d.sync += [now.eq(next_.payload), first.eq(1), second.eq(0)]
+                    m.d.sync += [busy.eq(next_.valid), hops.eq(next_.p.hops)]
+                    with m.If(~next_.p.follows & ~next_.p.bare):
+                        m.d.sync += page.eq(next_.p.segment.packet.page)
+                    with m.If(next_.valid & (next_.p.hops != 0) & ~next_.p.bare):
+                        m.d.sync += busy.eq(0)
                         m.next = "HOP"
-                    with m.If(none):
-                        m.next = "BARE"
             with m.State("HOP"):
                 m.next = "HOPPED"
             with m.State("HOPPED"):
                 m.d.sync += [page.eq(self.link_row), hops.eq(hops - 1)]
                 m.next = "HOP"
                 with m.If(hops == 1):
-                    m.next = "LINES"
-            with m.State("LINES"):
-                m.d.comb += goes.eq((level < 9) & ~turned)
-                with m.If(goes):
-                    m.d.sync += [number.eq(number + 1), line.eq(line + 1)]
-                    with m.If(inside & (line[:(g.lines - 1).bit_length()] == g.lines - 1)):
-                        m.d.sync += turned.eq(1)
-                    with m.If(last_line):
-                        m.next = "IDLE"
-                        with m.If(segment.last):
-                            m.d.comb += discards.valid.eq(1)
-                            m.d.sync += counted
-                            with m.If(~discards.ready):
-                                m.d.sync += self.received.valid.eq(0)
-                                m.next = "LAST"
-                with m.If(turned):
-                    m.d.sync += [turned.eq(0), page.eq(self.link_row)]
-            with m.State("LAST"):
-                m.d.comb += discards.valid.eq(1)
-                m.d.sync += turned.eq(0)
-                with m.If(discards.ready):
-                    m.d.sync += counted
-                    m.next = "IDLE"
-            with m.State("BARE"):
-                # Behind everything that was cut before.
-                m.d.comb += bare.eq((level < 9) & ~gone & (segment.last | segment.marker))
-                with m.If(bare | ~(segment.last | segment.marker)):
-                    m.next = "IDLE"
-                    with m.If(segment.last & ~segment.marker):
-                        m.next = "LAST"
-                        with m.If(segment.error):
-                            m.next = "STOP"
-            with m.State("STOP"):
-                m.d.comb += stop.valid.eq(1)
-                m.d.sync += segment.short.eq(1)
-                with m.If(stop.ready):
-                    m.next = "LAST"
-        with m.If(self.segments.valid & self.segments.ready):
-            m.d.sync += turned.eq(0)
+                    m.d.sync += busy.eq(1)
+                    m.next = "TAKE"
 
-        # The line's way: memory, rotator, joined with the one before, queue.
-        stage = data.StructLayout({
-            "valid": 1, "first": 1, "last": 1, "inside": 1, "near": 1, "shift": octet_bits})
-        a, b, c = (Signal(stage, name=name) for name in "abc")
+        end = facts.end
         m.d.comb += [
-            a.valid.eq(goes), a.first.eq(number == 0), a.last.eq(last_line),
-            a.inside.eq(inside), a.near.eq(line == -1), a.shift.eq(shift)]
-        # What the beats say is constant over a segment, and lines follow each other in order.
-        facts = data.StructLayout({
-            "function_id": g.id_width, "address": 64, "length": 14, "end": self.end, "ends": 1})
-        facts_a, facts_b, facts_c = (Signal(facts, name=f"facts_{n}") for n in "abc")
-        m.d.comb += [
-            facts_a.function_id.eq(segment.function_id), facts_a.address.eq(segment.address),
-            facts_a.length.eq(segment.length), facts_a.end.eq(end),
-            facts_a.ends.eq(segment.last)]
+            stage.valid.eq(goes), stage.first.eq(first), stage.second.eq(second),
+            stage.last.eq(last), stage.flush.eq(now.flush), stage.inside.eq(inside),
+            stage.above.eq(Mux(inside, 0, -now.line)), stage.shift.eq(now.shift),
+            stage.checked.eq(segment.packet.checked), stage.buffers.eq(segment.buffers),
+            facts.function_id.eq(segment.function_id), facts.address.eq(segment.address),
+            facts.length.eq(Mux(now.bare, 0, segment.length)),
+            facts.ends.eq(segment.last | segment.marker),
+            end.slot.eq(segment.slot),
+            end.length.eq(Mux(segment.short | segment.error, 0,
+                              segment.offset + segment.length - segment.start)),
+            end.error.eq(segment.error), end.marker.eq(segment.marker),
+            end.upto.eq(segment.upto), end.final.eq(segment.final), end.skip.eq(segment.skip),
+            end.holds.eq(segment.holds), end.before.eq(segment.before),
+        ]
+        return stop
+
+    def _join(self, m, beats, a, facts_a):
+        """The line's way: memory, rotator, joined with the one before, queue."""
+        g = self.geometry
+        b, c, d = (Signal(self.stage, name=name) for name in "bcd")
+        facts_b, facts_c, facts_d = (Signal(self.facts, name=f"facts_{n}") for n in "bcd")
         m.d.sync += [b.eq(a), c.eq(b), facts_b.eq(facts_a), facts_c.eq(facts_b)]
+        # [virtio-1.2: 5.1.6.4] the header: the end of the line before the frame, or of two lines.
+        header  = Signal(VirtioNetHdr)
+        above   = Signal(max(128, g.data_width))
         fetched = Signal(g.data_width)
-        m.d.comb += fetched.eq(Mux(b.inside, self.line_row,
-                                   Mux(b.near, 1 << 8 * (g.octets - 2), 0)))
-        down = Signal(octet_bits)
+        m.d.comb += [
+            header.flags.eq(Mux(b.checked, VIRTIO_NET_HDR_F_DATA_VALID, 0)),
+            header.num_buffers.eq(b.buffers + 1), above[-96:].eq(header),
+            fetched.eq(Mux(b.inside, self.line_row, Mux(b.above == 1, above[-g.data_width:],
+                                                        above[:g.data_width]))),
+        ]
+        down = Signal(len(b.shift))
         m.d.comb += down.eq(-b.shift)
         rotated = rotate_left(m, fetched, down, name="rotated")
         rotated_r = Signal(g.data_width)
         before    = Signal(g.data_width)
-        begun     = Signal()
         m.d.sync += rotated_r.eq(rotated)
-        # `c` is the line that completes a beat; its own first octets are the beat's last ones.
+        # `c` completes the beat of the line before it; `d` was a last line with a beat left.
         with m.If(c.valid):
-            m.d.sync += [before.eq(rotated_r), begun.eq(c.first)]
+            m.d.sync += [before.eq(rotated_r), facts_d.eq(facts_c), d.first.eq(c.first)]
+        m.d.sync += d.valid.eq(c.valid & c.last & c.flush)
         joined = Signal(g.data_width)
         for lane in range(g.octets):
             low = 8 * lane
             m.d.comb += joined[low:low + 8].eq(
-                Mux(lane + c.shift < g.octets, before[low:low + 8], rotated_r[low:low + 8]))
-        m.d.comb += gone.eq(a.valid | b.valid | c.valid)
-        beat = beats.p.beat
+                Mux(d.valid | (lane + c.shift < g.octets), before[low:low + 8],
+                    rotated_r[low:low + 8]))
+        beat  = beats.p.beat
+        said  = Signal(self.facts)
         m.d.comb += [
-            beats.valid.eq(c.valid & ~c.first | bare),
+            said.eq(Mux(d.valid, facts_d, facts_c)),
+            beats.valid.eq(d.valid | c.valid & ~c.first),
             beat.data.as_value().eq(joined),
-            beat.function_id.eq(facts_c.function_id), beat.address.eq(facts_c.address),
-            beat.length.eq(Mux(bare, 0, facts_c.length)),
-            beat.first.eq(begun), beat.last.eq(c.last),
-            beats.p.end.eq(Mux(bare, end, facts_c.end)),
-            beats.p.ends.eq(bare | facts_c.ends & c.last),
+            beat.function_id.eq(said.function_id), beat.address.eq(said.address),
+            beat.length.eq(said.length),
+            beat.first.eq(Mux(d.valid, d.first, c.second)),
+            beat.last.eq(d.valid | c.last & ~c.flush),
+            beats.p.end.eq(said.end), beats.p.ends.eq(said.ends & beat.last),
         ]
-        return stop

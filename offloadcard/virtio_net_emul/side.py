@@ -6,15 +6,17 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.ports import DmaReadPort
 
-__all__ = ["read_tag_width", "WRITE_TAG", "side_members", "connect_client", "connect_tables",
-           "connect_write"]
+__all__ = ["read_tag_width", "USED_TAG", "WRITE_TAG", "SMALL_TAG", "side_members", "connect_client",
+           "connect_tables", "connect_write"]
 
-WRITE_TAG = 4
+USED_TAG  = 4  # of a client that writes the used ring
+WRITE_TAG = 1 + USED_TAG
+SMALL_TAG = 7  # of a client that reads descriptors or flags
 
 
 def read_tag_width(geometry):
-    """Tags of each of a side's read ports: a batch and one bit, or 32 tags of four clients."""
-    return max(7, Shape.cast(geometry.batch_id).width)
+    """Tags of each of a side's read ports: a batch and one bit, or those of four clients."""
+    return max(2 + SMALL_TAG, Shape.cast(geometry.batch_id).width)
 
 
 def side_members(geometry, *, readers, failures):

@@ -9,6 +9,8 @@ from amaranth.lib.wiring import In, Out
 from ..rtl.buffer import Queue
 from ..rtl.ports import PORT_GUEST, PacketStream
 from ..rtl.worklist import WorkList
+from .gather import HEADER_ROW
+from .spec import VIRTIO_NET_HDR_F_NEEDS_CSUM, VirtioNetHdr
 from .table import Table
 
 __all__ = ["Transmit"]
@@ -22,7 +24,7 @@ class Transmit(wiring.Component):
 
     Timing
     ------
-    4 cycles a batch; a frame each 2 cycles or its beats, whichever is more.
+    4 cycles a batch; a frame takes its beats.
 
     Parameters
     ----------
@@ -35,8 +37,8 @@ class Transmit(wiring.Component):
     -------
     ready : ``In(stream)``
         Queues one of whose batches is complete.
-    order, order_entry; batch, batch_row, ready_row; slot, packet_row; page, link_row; line, \
-line_row
+    order, order_entry; batch, batch_row, ready_row; slot, packet_row, header_row; page, \
+link_row; line, line_row
         Addresses of tables, and their rows which follow by 1 cycle.
     freed : ``Out(stream, always_ready)``
         Pages that were read.
@@ -48,8 +50,6 @@ line_row
         One frame: its owner and its octets, for the counters.
     failures : ``Out(stream)``
         Functions whose chains were wrong, or whose memory did not answer.
-    look : ``In``; gone : ``Out(4)``
-        Address, and 1 cycle later: batches of a queue that were sent, modulo 16.
     """
 
     def __init__(self, geometry, *, packet):
@@ -63,6 +63,7 @@ line_row
             "ready_row":   In(2),
             "slot":        Out(g.slot),
             "packet_row":  In(packet),
+            "header_row":  In(8 * HEADER_ROW),
             "page":        Out(g.page_bits),
             "link_row":    In(g.page_bits),
             "line":        Out(range(g.pages * g.lines)),
@@ -74,15 +75,14 @@ line_row
             "sent":        Out(data.StructLayout({
                 "valid": 1, "row": g.row_bits, "octets": 14})),
             "failures":    Out(stream.Signature(g.id_width)),
-            "look":        In(g.queue_bits),
-            "gone":        Out(4),
         })
 
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
         frame = data.StructLayout({
-            "packet": self.packet_row.shape(), "queue": g.queue_bits,
+            "packet": self.packet_row.shape(), "queue": g.queue_bits, "csum": 1, "start": 14,
+            "offset": 14,
             "ends": 1, "batch": range(g.batches), "count": range(g.batch + 1), "skip": 1})
         m.submodules.frames = frames = Queue(frame, depth=16)
         self._visit(m, frames)
@@ -93,7 +93,7 @@ line_row
         """Queues in turn; the frames of the batch that is first, if it is there."""
         g = self.geometry
         m.submodules.work     = work     = WorkList(count=g.queues)
-        m.submodules.rows     = rows     = Table(4, depth=g.queues, readers=2)
+        m.submodules.rows     = rows     = Table(4, depth=g.queues)
         m.submodules.failures = failures = Queue(unsigned(g.id_width), depth=4)
         wiring.connect(m, failures.o, wiring.flipped(self.failures))
 
@@ -109,7 +109,6 @@ line_row
             work.i.payload.eq(Mux(again, queue, self.ready.payload)),
             self.ready.ready.eq(~again),
             rows.addresses[0].eq(work.o.payload),
-            rows.addresses[1].eq(self.look), self.gone.eq(rows.rows[1]),
             rows.address.eq(queue), rows.row.eq(seq + 1),
             self.order.eq(Cat(rows.rows[0][:3], queue)),
             self.batch.eq(self.order_entry.batch),
@@ -129,6 +128,17 @@ line_row
             frames.i.valid.eq(fetched), frames.i.p.packet.eq(self.packet_row),
             frames.i.p.queue.eq(queue_r), frames.i.p.ends.eq(ends),
             frames.i.p.batch.eq(batch), frames.i.p.count.eq(count_r), frames.i.p.skip.eq(skip),
+        ]
+        # [virtio-1.2: 5.1.6.2] where a checksum is left to us; too far is as far as we can say.
+        header = Signal(VirtioNetHdr)
+        m.d.comb += [
+            header.eq(self.header_row[-Shape.cast(VirtioNetHdr).width:]),
+            frames.i.p.csum.eq(self.packet_row.csum
+                               & ((header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0)),
+            frames.i.p.start.eq(header.csum_start[:14] | header.csum_start[14:].any()
+                                .replicate(14)),
+            frames.i.p.offset.eq(header.csum_offset[:14] | header.csum_offset[14:].any()
+                                 .replicate(14)),
         ]
         with m.FSM():
             with m.State("IDLE"):
@@ -220,7 +230,10 @@ line_row
         m.d.sync += [valid.eq(moves & ~drops), first.eq(~begun), last.eq(ends)]
         with m.If(moves):
             m.d.sync += [meta.function_id.eq(owner), meta.length.eq(packet.length),
-                         meta.queue.eq(frames.p.queue[:g.pair_bits]), meta.port.eq(PORT_GUEST)]
+                         meta.queue.eq(frames.p.queue[:g.pair_bits]), meta.port.eq(PORT_GUEST),
+                         meta.csum_status.eq(frames.p.csum),
+                         meta.csum_start.eq(Mux(frames.p.csum, frames.p.start, 0)),
+                         meta.csum_offset.eq(Mux(frames.p.csum, frames.p.offset, 0))]
         m.d.comb += [
             beats.i.valid.eq(valid), beats.i.p.data.as_value().eq(self.line_row),
             beats.i.p.meta.eq(meta), beats.i.p.first.eq(first), beats.i.p.last.eq(last),

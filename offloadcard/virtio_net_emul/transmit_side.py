@@ -5,13 +5,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 
 from ..rtl.buffer import Buffer
-from ..rtl.dma import DmaReadMux
+from ..rtl.dma import DmaReadMux, DmaWriteMux
 from ..rtl.ports import DmaWritePort, PacketStream
 from .avail import Avail
 from .chain import Chain
 from .descriptors import Descriptors
-from .gather import Gather
+from .gather import HEADER_ROW, Gather
 from .side import (
+    SMALL_TAG,
+    USED_TAG,
     WRITE_TAG,
     connect_client,
     connect_tables,
@@ -97,6 +99,7 @@ failures, interrupted
         m.submodules.runs     = runs     = Table(descriptors.run, depth=slots)
         m.submodules.complete = complete = Table(ready, depth=g.batches)
         m.submodules.packets  = packets  = Table(gather.packet, depth=slots)
+        m.submodules.headers  = headers  = Table(8 * HEADER_ROW, depth=slots, granularity=8)
         m.submodules.gathered = gathered = Table(ready, depth=g.batches)
         m.submodules.links    = links    = Table(g.page_bits, depth=g.pages)
         m.submodules.lines    = lines    = Table(g.data_width, depth=g.pages * g.lines,
@@ -111,6 +114,7 @@ failures, interrupted
         connect_write(m, runs, descriptors.run_write, descriptors.run_write.slot.as_value())
         connect_write(m, complete, descriptors.ready_write, descriptors.ready_write.batch)
         connect_write(m, packets, gather.packet_write, gather.packet_write.slot.as_value())
+        connect_write(m, headers, gather.header_write, gather.header_write.slot.as_value())
         connect_write(m, gathered, gather.ready_write, gather.ready_write.batch)
         connect_write(m, links, gather.link_write, gather.link_write.page)
         connect_write(m, lines, gather.line_write, gather.line_write.line)
@@ -139,6 +143,7 @@ failures, interrupted
             (runs, 0, walk.slot, walk.run_row),
             (complete, 0, walk.batch, walk.ready_row),
             (packets, 0, transmit.slot, transmit.packet_row),
+            (headers, 0, transmit.slot, transmit.header_row),
             (gathered, 0, transmit.batch, transmit.ready_row),
             (links, 0, transmit.page, transmit.link_row),
             (lines, 0, transmit.line, transmit.line_row),
@@ -158,8 +163,8 @@ failures, interrupted
         m.d.comb += [
             walk.unused.eq(gather.unused), walk.unused_valid.eq(gather.unused_valid),
             walk.freed.eq(transmit.freed.valid),
-            transmit.look.eq(walk.look), walk.sent.eq(transmit.gone),
-            walk.free_reads.eq(gather.free_reads),
+            gather.look.eq(walk.look), walk.held.eq(gather.held),
+            walk.free_reads.eq(gather.free_reads), avail.scarce.eq(walk.scarce),
             avail.dry.ready.eq(1),
             avail.quiet.eq(used.settled), used.done_queue.eq(avail.queue),
             avail.done.eq(used.done),
@@ -170,14 +175,18 @@ failures, interrupted
         wiring.connect(m, transmit.transmitted, border.i)
         wiring.connect(m, border.o, wiring.flipped(self.transmitted))
         m.submodules.small = small = DmaReadMux(
-            count=3, tag_width=5, function_id_width=g.id_width, data_width=g.data_width)
+            count=3, tag_width=SMALL_TAG, function_id_width=g.id_width, data_width=g.data_width)
         connect_client(m, small.clients[0], descriptors.reads)
         connect_client(m, small.clients[1], chain.reads)
         connect_client(m, small.clients[2], used.reads)
         connect_client(m, wiring.flipped(self.reads[0]), avail.reads)
         connect_client(m, wiring.flipped(self.reads[1]), small.port)
         connect_client(m, wiring.flipped(self.reads[2]), gather.reads)
-        wiring.connect(m, used.writes, wiring.flipped(self.writes))
+        m.submodules.rings_out = rings_out = DmaWriteMux(
+            count=2, tag_width=USED_TAG, function_id_width=g.id_width, data_width=g.data_width)
+        wiring.connect(m, used.writes, rings_out.clients[0])
+        wiring.connect(m, avail.writes, rings_out.clients[1])
+        wiring.connect(m, rings_out.port, wiring.flipped(self.writes))
         wiring.connect(m, used.interrupts, wiring.flipped(self.interrupts))
         for failures, port in zip((avail, transmit, used), self.failures):
             wiring.connect(m, failures.failures, wiring.flipped(port))

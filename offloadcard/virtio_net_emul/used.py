@@ -20,7 +20,8 @@ class Used(wiring.Component):
     Every available entry becomes one used element at the same place, so a batch, or a part of it,
     is one write of the ring. When the write of the index was accepted the available ring's flags
     are read (not before: the driver looks at the index after it allowed interrupts), and the
-    interrupt follows unless they forbid it. Only then a batch has ended.
+    interrupt follows unless they forbid it; with EVENT_IDX it is ``used_event`` that is read, and
+    the interrupt follows if the index went past it. Only then a batch has ended.
 
     Timing
     ------
@@ -82,7 +83,7 @@ class Used(wiring.Component):
         g = self.geometry
         update = data.StructLayout({
             "queue": g.queue_bits, "batch": range(g.batches), "generation": 1, "final": 1,
-            "vector": 16, "driver": 64})
+            "vector": 16, "flags": 64, "event_idx": 1, "before": 16, "after": 16})
         m.submodules.slots   = slots   = Pool(count=g.used_slots)
         m.submodules.updates = updates = Table(update, depth=g.used_slots, readers=2)
         m.submodules.skipped = skipped = Queue(update, depth=4)
@@ -106,11 +107,19 @@ class Used(wiring.Component):
         number = Signal(self.tag_width)
         place  = Signal(16)
         address = Signal(64)
+        flags   = Signal(64)   # address of what tells whether to interrupt
+        shown   = Signal(16)   # the index before this job, and after it
+        shows   = Signal(16)
         m.d.comb += [
+            shown.eq(place - job.before),
+            # [virtio-1.2: 5.1.6.4] all buffers of one packet become visible at once.
+            shows.eq(Mux(job.holds, shown, place + job.count)),
             updates.address.eq(number),
             updates.row.queue.eq(row.queue), updates.row.batch.eq(job.batch),
             updates.row.generation.eq(row.generation), updates.row.final.eq(job.final),
-            updates.row.vector.eq(row.vector), updates.row.driver.eq(row.driver),
+            updates.row.vector.eq(row.vector), updates.row.flags.eq(flags),
+            updates.row.event_idx.eq(row.features.event_idx),
+            updates.row.before.eq(shown), updates.row.after.eq(shows),
             skipped.payload.eq(updates.row),
         ]
         beat = self.writes.beats
@@ -146,10 +155,11 @@ class Used(wiring.Component):
             with m.State("PLACE"):
                 m.d.comb += [self.begun.enable.eq(1), self.begun.address.eq(row.queue),
                              self.begun.row.eq(self.begun.rows[0] + 1)]
-                m.d.sync += place.eq(row.position + job.start)
-                m.d.comb += updates.enable.eq(1)
+                m.d.sync += [place.eq(row.position + job.start), flags.eq(
+                    row.driver + Mux(row.features.event_idx, (row.size << 1) + 4, 0))]
                 m.next = "ADDRESS"
             with m.State("ADDRESS"):
+                m.d.comb += updates.enable.eq(1)
                 m.d.sync += address.eq(row.device + 4 + ((place & (row.size - 1)) << 3))
                 m.next = "ELEMENTS"
             with m.State("ELEMENTS"):
@@ -163,7 +173,7 @@ class Used(wiring.Component):
                     m.d.sync += [first.eq(0), left.eq(left - per_beat),
                                  ids.eq(ids >> 16 * per_beat), sizes.eq(sizes >> 14 * per_beat)]
                     with m.If(last):
-                        m.d.sync += [address.eq(row.device + 2), place.eq(place + job.count)]
+                        m.d.sync += [address.eq(row.device + 2), place.eq(shows)]
                         m.next = "INDEX"
             with m.State("INDEX"):
                 # [virtio-1.2: 2.7.8.2] the index after the elements: one port is one order.
@@ -182,7 +192,7 @@ class Used(wiring.Component):
         answer = data.StructLayout({"slot": self.tag_width, "error": 1})
         m.submodules.written = written = Queue(answer, depth=2 * g.used_slots)
         m.submodules.looked  = looked  = Queue(
-            data.StructLayout({"slot": self.tag_width, "quiet": 1, "error": 1}),
+            data.StructLayout({"slot": self.tag_width, "word": 16, "error": 1}),
             depth=g.used_slots)
         answers = self.writes.answers
         # Two writes an update: elements and index; the second answer counts, an error sticks.
@@ -206,14 +216,14 @@ class Used(wiring.Component):
             request.valid.eq(written.o.valid & fresh),
             request.p.tag.eq(written.o.payload),
             request.p.function_id.eq(g.function_of(row.queue)),
-            request.p.address.eq(row.driver), request.p.length.eq(2),
+            request.p.address.eq(row.flags), request.p.length.eq(2),
             written.o.ready.eq(fresh & request.ready),
         ]
         beats = self.reads.beats
         m.d.comb += [
             looked.i.valid.eq(beats.valid & beats.p.last),
             looked.i.p.slot.eq(beats.p.tag), looked.i.p.error.eq(beats.p.error | beats.p.tag[-1]),
-            looked.i.p.quiet.eq((beats.p.data[0] & VIRTQ_AVAIL_F_NO_INTERRUPT) != 0),
+            looked.i.p.word.eq(beats.p.data.as_value()[:16]),
         ]
 
         # Interrupt, if any; its update waits until it was accepted.
@@ -221,14 +231,25 @@ class Used(wiring.Component):
         m.submodules.quiet   = quiet   = Queue(updates.row.shape(), depth=g.used_slots)
         m.submodules.failures = failures = Queue(unsigned(g.id_width), depth=4)
         wiring.connect(m, failures.o, wiring.flipped(self.failures))
-        seen = Signal()
-        m.d.sync += seen.eq(looked.o.valid & ~looked.o.ready)
+        read = Signal()   # the update is there
+        seen = Signal()   # and what its driver wants is known
+        m.d.sync += [read.eq(looked.o.valid & ~looked.o.ready),
+                     seen.eq(read & looked.o.valid & ~looked.o.ready)]
         found  = updates.rows[1]
+        passed = Signal(16)   # entries since the one that the driver asked for, itself included
+        fresh  = Signal(16)   # entries of this update
+        wanted = Signal()
         raises = Signal()
         moves  = Signal()
+        m.d.comb += [passed.eq(found.after - looked.o.p.word - 1),
+                     fresh.eq(found.after - found.before)]
+        # [virtio-1.2: 2.7.7.2] with EVENT_IDX the flags count for nothing.
+        m.d.sync += wanted.eq(Mux(found.event_idx, passed < fresh,
+                                  (looked.o.p.word & VIRTQ_AVAIL_F_NO_INTERRUPT) == 0)
+                              & (fresh != 0))
         m.d.comb += [
             updates.addresses[1].eq(looked.o.p.slot),
-            raises.eq(~looked.o.p.quiet & ~looked.o.p.error),
+            raises.eq(wanted & ~looked.o.p.error),
             failures.i.payload.eq(g.function_of(found.queue)),
             self.interrupts.p.function_id.eq(g.function_of(found.queue)),
             self.interrupts.p.vector.eq(found.vector),

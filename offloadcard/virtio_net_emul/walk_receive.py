@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Queue
 from ..rtl.worklist import WorkList
+from .hand_out import HandOut
 from .table import Table
 
 __all__ = ["WalkReceive"]
@@ -16,13 +17,23 @@ __all__ = ["WalkReceive"]
 class WalkReceive(wiring.Component):
     """Give each waiting frame the next entry of its queue, in order.
 
+    With MRG_RXBUF a frame that its first buffer does not hold takes as many as it needs: see
+    :class:`~.hand_out.HandOut`.
+
     A queue is visited when a frame came, when descriptors came, when its ring was seen empty (then
     what waits is dropped), when its elements waited one microsecond for more (then a marker sends
     them), and when its function ends (then everything it holds is given up).
 
+    Chains that go on end late. Behind a batch that has one, the queue's next batch is not begun
+    before the last job of that batch was given, so used elements keep their order.
+
+    While one queue is served the next one's rows are read; a queue is not read before it was
+    written back.
+
     Timing
     ------
-    6 cycles a visit and 3 a frame.
+    A frame a cycle (2 with MRG_RXBUF), and 3 cycles a visit; 5 more where the next queue was not
+    read meanwhile.
 
     Parameters
     ----------
@@ -37,8 +48,10 @@ class WalkReceive(wiring.Component):
         Queues with a frame more, with a batch more, to be looked at.
     dry : ``In(stream)``
         Queues whose ring was seen empty.
-    function, alive : address and row
-        Whether a function may go on, 1 cycle later; so for all that follow.
+    ended : ``In(stream, always_ready)``; finals : ``In(4)``
+        Queues of which a batch came to its last job; how many of ``queue`` did, modulo 16.
+    alive : ``In(1)``
+        Whether ``queue`` may go on, 1 cycle later; so for all that follow.
     order, order_entry; batch, batch_row, ready_row; slot, run_row; cell, cell_row; place, \
 packet_row; queue, entered
         Addresses of tables, and their rows.
@@ -54,12 +67,15 @@ packet_row; queue, entered
 
     def __init__(self, geometry, *, run):
         self.geometry = g = geometry
+        self.hand_out = HandOut(g, run=run)
+        self.visit    = self.hand_out.visit
         super().__init__({
             "arrived":      In(stream.Signature(g.queue_bits, always_ready=True)),
             "ready":        In(stream.Signature(g.queue_bits)),
             "looks":        In(stream.Signature(g.queue_bits)),
             "dry":          In(stream.Signature(g.queue_bits)),
-            "function":     Out(g.row_bits),
+            "ended":        In(stream.Signature(g.queue_bits, always_ready=True)),
+            "finals":       In(4),
             "alive":        In(1),
             "order":        Out(g.queue_bits + 3),
             "order_entry":  In(g.order_entry),
@@ -92,9 +108,7 @@ packet_row; queue, entered
         m.submodules.discards = discards = Queue(g.packet, depth=4)
         m.submodules.served   = served   = Table(16, depth=g.queues, readers=3)
         m.submodules.consumed = consumed = Table(16, depth=g.queues, readers=2)
-        m.submodules.rows     = rows     = Table(data.StructLayout({
-            "seq": 4, "position": range(g.batch + 1), "first": range(g.batch + 1), "timed": 1,
-            "marked": range(g.batch + 1)}), depth=g.queues)
+        m.submodules.rows     = rows     = Table(self.hand_out.row, depth=g.queues)
         wiring.connect(m, heads.o, wiring.flipped(self.heads))
         wiring.connect(m, discards.o, wiring.flipped(self.discards))
         m.d.comb += [
@@ -113,162 +127,108 @@ packet_row; queue, entered
         m.d.comb += rang.eq(timers.o.valid & (((time - timers.o.p.time)[:16])
                                               >= g.flush_cycles))
 
-        queue = Signal(g.queue_bits)
-        now   = Signal(g.queue_bits)
-        again = Signal()
+        m.submodules.hand_out = out = self.hand_out
+        queue = out.queue              # the one that is served
+        again = out.again
+        m.submodules.ended = ended = Queue(unsigned(g.queue_bits), depth=g.batches)
         m.d.comb += [
-            work.i.valid.eq(self.arrived.valid | again | self.ready.valid | self.looks.valid),
+            ended.i.valid.eq(self.ended.valid), ended.i.payload.eq(self.ended.payload),
+            work.i.valid.eq(self.arrived.valid | again | self.ready.valid | ended.o.valid
+                            | self.looks.valid),
             work.i.payload.eq(Mux(self.arrived.valid, self.arrived.payload,
                                   Mux(again, queue, Mux(self.ready.valid, self.ready.payload,
-                                                        self.looks.payload)))),
+                                                        Mux(ended.o.valid, ended.o.payload,
+                                                            self.looks.payload))))),
             self.ready.ready.eq(~self.arrived.valid & ~again),
-            self.looks.ready.eq(~self.arrived.valid & ~again & ~self.ready.valid),
+            ended.o.ready.eq(~self.arrived.valid & ~again & ~self.ready.valid),
+            self.looks.ready.eq(~self.arrived.valid & ~again & ~self.ready.valid
+                                & ~ended.o.valid),
+            timers.i.p.queue.eq(queue), timers.i.p.time.eq(time),
         ]
-        row    = Signal.like(rows.row)
-        taken  = Signal(16)
-        used   = Signal(16)
-        came   = Signal(16)
-        alive  = Signal()
-        entry  = Signal(g.order_entry)
-        placed = Signal()   # there is a batch
-        there  = Signal()   # and its descriptors are there
-        failed = Signal()
-        count  = Signal(range(g.batch + 1))
-        by_dry = Signal()
-        flush  = Signal()
-        packet = Signal(g.packet)
-        waits  = Signal()
-        ahead  = Signal()   # the frame after the present one is looked up
+        for name in ("slot", "cell", "place", "dropped"):
+            m.d.comb += getattr(self, name).eq(getattr(out, name))
         m.d.comb += [
-            self.queue.eq(now), self.function.eq(g.row_of(g.function_of(now))),
+            out.run_row.eq(self.run_row), out.cell_row.eq(self.cell_row),
+            out.packet_row.eq(self.packet_row), out.again_taken.eq(~self.arrived.valid),
+            timers.i.valid.eq(out.timer),
+            rows.address.eq(queue), rows.row.eq(out.save.row), rows.enable.eq(out.save.enable),
+            served.address.eq(queue), served.row.eq(out.save.taken),
+            served.enable.eq(out.save.enable), consumed.address.eq(queue),
+            consumed.row.eq(out.save.used), consumed.enable.eq(out.save.enable),
+        ]
+        wiring.connect(m, out.heads, heads.i)
+        wiring.connect(m, out.discards, discards.i)
+        m.d.comb += out.room.eq(heads.level < 6)
+        self._read(m, out, work.o, timers.o, rang, rows, served, consumed)
+        return m
+
+    def _read(self, m, out, work, timers, rang, rows, served, consumed):
+        """Who is next, and all that is known of it; between, a served queue's later batches."""
+        visits, seek, sought = out.visits, out.seek, out.sought
+        same  = out.serving & (out.queue == self.queue)
+        held  = Signal()
+        dry   = Signal()   # they come first, but not twice before others
+        now   = self.queue
+        row   = rows.rows[0]
+        visit = Signal(self.visit)
+        m.d.comb += [
+            dry.eq(self.dry.valid & ~(visit.dry & (rang | work.valid))),
+            now.eq(Mux(dry, self.dry.payload,
+                       Mux(rang, timers.p.queue, work.payload))),
             rows.addresses[0].eq(now), served.addresses[0].eq(now),
             consumed.addresses[0].eq(now),
-            rows.address.eq(queue), rows.row.eq(row),
-            served.address.eq(queue), served.row.eq(taken),
-            consumed.address.eq(queue), consumed.row.eq(used),
-            self.order.eq(Cat(rows.rows[0].seq[:3], queue)),
+            self.order.eq(Cat(row.seq[:3], visit.queue)),
             self.batch.eq(self.order_entry.batch),
-            self.place.eq(Cat(Mux(ahead, taken + 1, taken)[:(g.waiting - 1).bit_length()],
-                              queue)),
-            self.slot.batch.eq(entry.batch), self.slot.index.eq(row.first),
-            self.cell.batch.eq(entry.batch),
-            waits.eq(came != taken),
-            timers.i.p.queue.eq(queue), timers.i.p.time.eq(time),
-            discards.i.payload.eq(packet),
-            heads.i.p.slot.batch.eq(entry.batch), heads.i.p.slot.index.eq(row.position),
-            heads.i.p.desc.eq(self.cell_row), heads.i.p.packet.eq(packet),
-            heads.i.p.upto.eq(row.position), heads.i.p.final.eq(row.position == count),
+            visits.payload.eq(visit), sought.failed.eq(self.ready_row[1]),
+            sought.count.eq(self.batch_row.count),
+            sought.there.eq(sought.placed & (self.ready_row[0] == self.batch_row.generation)),
         ]
-        offset = Signal(range(g.batch + 1))
-        run    = Signal.like(self.run_row)
-        m.d.comb += [offset.eq(row.position - row.first), run.eq(self.run_row)]
-        cell   = Signal(g.batch_bits)
-        m.d.comb += [
-            cell.eq(Mux(run.falls, row.first + run.count - 1 - offset, row.position)),
-            self.cell.index.eq(cell)]
-        bad = Signal()
-        m.d.sync += bad.eq(run.bad | failed)
-        m.d.comb += heads.i.p.bad.eq(bad)
-        drop = Signal()
-        m.d.sync += [self.dropped.valid.eq(drop),
-                     self.dropped.row.eq(g.row_of(g.function_of(queue)))]
-
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += now.eq(Mux(self.dry.valid, self.dry.payload,
-                                       Mux(rang, timers.o.p.queue, work.o.payload)))
-                m.d.comb += [
-                    self.dry.ready.eq(1), timers.o.ready.eq(~self.dry.valid & rang),
-                    work.o.ready.eq(~self.dry.valid & ~rang)]
-                m.d.sync += [queue.eq(now), by_dry.eq(self.dry.valid),
-                             flush.eq(~self.dry.valid & rang)]
-                with m.If(self.dry.valid | rang | work.o.valid):
+                m.d.sync += held.eq(0)
+                m.d.sync += [visit.queue.eq(now), visit.dry.eq(dry),
+                             visit.flush.eq(~dry & rang)]
+                with m.If(seek.valid):
+                    m.d.comb += [seek.ready.eq(1), self.order.eq(Cat(seek.payload[:3], out.queue))]
+                    m.next = "SEEK"
+                with m.Elif((self.dry.valid | rang | work.valid) & ~same):
+                    m.d.comb += [
+                        self.dry.ready.eq(dry), timers.ready.eq(~dry & rang),
+                        work.ready.eq(~dry & ~rang)]
                     m.next = "ROWS"
             with m.State("ROWS"):
-                m.d.sync += [row.eq(rows.rows[0]), taken.eq(served.rows[0]),
-                             used.eq(consumed.rows[0]), came.eq(self.entered),
-                             alive.eq(self.alive)]
+                m.d.sync += [visit.row.eq(row), visit.taken.eq(served.rows[0]),
+                             visit.used.eq(consumed.rows[0]), visit.came.eq(self.entered),
+                             visit.alive.eq(self.alive)]
+                m.d.sync += visit.row.behind.eq(row.behind & (self.finals != row.seq))
+                with m.If(visit.flush):
+                    m.d.sync += visit.row.timed.eq(0)
                 m.next = "ORDER"
             with m.State("ORDER"):
-                m.d.sync += [entry.eq(self.order_entry),
-                             placed.eq(self.order_entry.lap == ~row.seq[3])]
-                with m.If(flush):
-                    m.d.sync += row.timed.eq(0)
+                m.d.sync += [visit.entry.eq(self.order_entry),
+                             visit.placed.eq(self.order_entry.lap == ~visit.row.seq[3])]
                 m.next = "BATCH"
             with m.State("BATCH"):
                 m.d.sync += [
-                    count.eq(self.batch_row.count), failed.eq(self.ready_row[1]),
-                    there.eq(placed & (self.ready_row[0] == self.batch_row.generation))]
-                m.next = "LOOP"
-            with m.State("LOOP"):
-                m.next = "SAVE"
-                with m.If(waits & (~alive | by_dry & ~placed | there)):
-                    m.next = "PACKET"
-                with m.Elif(there & ~alive):
-                    m.next = "GIVE-UP"
-                with m.Elif(there & flush & (row.position != row.marked)):
-                    m.next = "MARK"
-                with m.Elif(there & (row.position != row.marked) & ~row.timed):
-                    m.next = "TIMER"
-            with m.State("PACKET"):
-                m.d.sync += packet.eq(self.packet_row)
-                m.next = "CELL"
-                with m.If(~alive | self.packet_row.drop | ~there):
-                    m.next = "DISCARD"
-                with m.Elif(offset == run.count):
-                    with m.If(row.position != 0):
-                        m.d.sync += row.first.eq(row.position)
-                        m.next = "RUN"
-            with m.State("RUN"):
-                m.next = "CELL"
-            with m.State("CELL"):
-                with m.If(heads.level < 6):
-                    m.next = "EMIT"
-            with m.State("EMIT"):
-                m.d.comb += heads.i.valid.eq(1)
-                m.d.sync += [row.position.eq(row.position + 1), taken.eq(taken + 1),
-                             used.eq(used + 1)]
-                m.d.comb += ahead.eq(1)
-                m.next = "LOOP"
-                with m.If(row.position + 1 == count):
-                    m.next = "MARK"
-                with m.Elif(came != (taken + 1)[:16]):
-                    m.next = "PACKET"
-            with m.State("MARK"):
-                m.d.comb += [heads.i.valid.eq(1), heads.i.p.marker.eq(1)]
-                m.d.sync += [row.marked.eq(row.position), flush.eq(0)]
-                with m.If(heads.i.ready):
-                    m.next = "LOOP"
-                    with m.If(row.position == count):
-                        m.next = "NEXT"
-            with m.State("GIVE-UP"):
-                m.d.comb += [heads.i.valid.eq(1), heads.i.p.marker.eq(1), heads.i.p.skip.eq(1),
-                             heads.i.p.final.eq(1)]
-                with m.If(heads.i.ready):
-                    m.d.sync += used.eq(used + count - row.position)
-                    m.next = "NEXT"
-            with m.State("NEXT"):
-                m.d.sync += [row.seq.eq(row.seq + 1), row.position.eq(0), row.first.eq(0),
-                             row.marked.eq(0)]
-                m.next = "AGAIN"
-            with m.State("AGAIN"):
-                # The next batch, in the queue's next turn.
-                m.d.comb += [again.eq(1), rows.enable.eq(1), served.enable.eq(1),
-                             consumed.enable.eq(1)]
-                with m.If(~self.arrived.valid):
+                    visit.merges.eq(self.batch_row.features.mrg_rxbuf),
+                    visit.count.eq(self.batch_row.count), visit.failed.eq(self.ready_row[1]),
+                    visit.there.eq(visit.placed & ~visit.row.behind
+                                   & (self.ready_row[0] == self.batch_row.generation))]
+                m.next = "HOLD"
+            with m.State("HOLD"):
+                m.d.comb += visits.valid.eq(1)
+                m.d.sync += held.eq(1)
+                with m.If(visits.ready):
                     m.next = "IDLE"
-            with m.State("DISCARD"):
-                m.d.comb += discards.i.valid.eq(1)
-                with m.If(discards.i.ready):
-                    m.d.comb += drop.eq(alive)
-                    m.d.sync += taken.eq(taken + 1)
-                    m.next = "LOOP"
-            with m.State("TIMER"):
-                m.d.comb += timers.i.valid.eq(1)
-                m.d.sync += row.timed.eq(1)
-                m.next = "SAVE"
-            with m.State("SAVE"):
-                m.d.comb += [rows.enable.eq(1), served.enable.eq(1), consumed.enable.eq(1)]
+                with m.Elif(seek.valid):
+                    m.d.comb += [seek.ready.eq(1), self.order.eq(Cat(seek.payload[:3], out.queue))]
+                    m.next = "SEEK"
+            with m.State("SEEK"):
+                m.d.sync += [sought.entry.eq(self.order_entry),
+                             sought.placed.eq(self.order_entry.lap == ~seek.payload[3])]
+                m.next = "SOUGHT"
+            with m.State("SOUGHT"):
+                m.d.comb += sought.valid.eq(1)
                 m.next = "IDLE"
-
-        return m
+                with m.If(held):
+                    m.next = "HOLD"

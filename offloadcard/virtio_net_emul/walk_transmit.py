@@ -6,26 +6,23 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Queue
 from ..rtl.worklist import WorkList
+from .entries import Entries
 from .table import Table
 
-__all__ = ["WalkTransmit", "cell_of"]
-
-
-def cell_of(first, offset, run):
-    """Cell of entry ``first + offset`` of a batch, in the run that begins at ``first``."""
-    return Mux(run.falls, first + run.count - 1 - offset, first + offset)
+__all__ = ["WalkTransmit"]
 
 
 class WalkTransmit(wiring.Component):
     """Hand out the first descriptor of every entry of the batch whose turn it is.
 
     A batch begins only when the packet buffer has room for its longest frames; so what began can
-    end, and no queue waits for another. Nor does it begin while its queue's frames on their way
-    could hold half of the reads that are free: the share falls as they get scarce.
+    end, and no queue waits for another. Nor does it begin if it could take more than half of the
+    room or of the reads that are free, or while its function holds a quarter as many reads as are
+    free: the share falls as they get scarce, and a tenant whose memory does not answer keeps few.
 
     Timing
     ------
-    5 cycles a batch, 2 a run, and 1 an entry.
+    5 cycles a batch and 1 an entry.
 
     Parameters
     ----------
@@ -44,14 +41,17 @@ class WalkTransmit(wiring.Component):
         Pages that an ended chain did not need.
     freed : ``In(1)``
         A page was given back.
-    look : ``Out``; sent : ``In(4)``
-        Address, and 1 cycle later: batches of a queue whose frames have left, modulo 16.
+    look : ``Out``; held : ``In``
+        Row of a function, and 1 cycle later: reads of it that were not answered yet.
     free_reads : ``In``
         Reads that may still be asked for.
+    scarce : ``Out(1)``
+        Batches shall be small.
     """
 
     def __init__(self, geometry, *, run):
         self.geometry = g = geometry
+        self.run = run
         super().__init__({
             "ready":        In(stream.Signature(g.queue_bits)),
             "order":        Out(g.queue_bits + 3),
@@ -67,9 +67,10 @@ class WalkTransmit(wiring.Component):
             "unused":       In(range(g.frame_pages + 1)),
             "unused_valid": In(1),
             "freed":        In(1),
-            "look":         Out(g.queue_bits),
-            "sent":         In(4),
+            "look":         Out(g.row_bits),
+            "held":         In(range(g.gather_tags + 1)),
             "free_reads":   In(range(g.gather_tags + 1)),
+            "scarce":       Out(1),
         })
 
     def elaborate(self, platform):
@@ -100,36 +101,25 @@ class WalkTransmit(wiring.Component):
         need  = Signal(range(g.pages + 1))
         m.d.sync += room.eq(room - claim + Mux(self.unused_valid, self.unused, 0) + self.freed)
 
-        # Entries of this queue on their way, at most, against half of what is free.
+        # Its share of what is free.
         share = Signal()
-        m.d.comb += self.look.eq(queue)
-        m.d.sync += [share.eq(((seq - self.sent)[:4] << g.batch_bits) <= self.free_reads >> 1)]
+        m.d.comb += self.look.eq(g.function_of(queue))
+        m.d.sync += [
+            share.eq(self.held <= self.free_reads >> 2),
+            self.scarce.eq((room < g.pages // 4) | (self.free_reads < g.gather_tags // 4))]
 
-        index  = Signal(range(g.batch + 1))
+        m.submodules.entries = entries = Entries(g, run=self.run)
         count  = Signal(range(g.batch + 1))
-        offset = Signal(range(g.batch + 1))
-        run    = Signal.like(self.run_row)
         failed = Signal()
-        fetch  = Signal()
-        cell   = Signal(g.batch_bits)
+        emit   = Signal()
         m.d.comb += [
-            self.slot.batch.eq(entry.batch), self.slot.index.eq(index),
-            cell.eq(cell_of(index, offset, run)),
-            self.cell.batch.eq(entry.batch), self.cell.index.eq(cell),
-        ]
-        fetched   = Signal()
-        fetched_i = Signal(range(g.batch))
-        fetched_b = Signal()
-        batch_r   = Signal(range(g.batches))
-        m.d.sync += [fetched.eq(fetch), fetched_i.eq(index + offset),
-                     fetched_b.eq(run.bad | failed), batch_r.eq(entry.batch)]
-        m.d.comb += [
-            heads.i.valid.eq(fetched),
-            heads.i.p.slot.index.eq(fetched_i),
-            heads.i.p.slot.batch.eq(batch_r),
+            entries.batch.eq(entry.batch), entries.run_row.eq(self.run_row),
+            entries.step.eq(emit), self.slot.eq(entries.slot), self.cell.eq(entries.cell),
             heads.i.p.desc.eq(self.cell_row),
-            heads.i.p.bad.eq(fetched_b),
         ]
+        m.d.sync += [
+            heads.i.valid.eq(emit), heads.i.p.slot.batch.eq(entry.batch),
+            heads.i.p.slot.index.eq(entries.now), heads.i.p.bad.eq(entries.bad | failed)]
 
         with m.FSM():
             with m.State("IDLE"):
@@ -147,7 +137,7 @@ class WalkTransmit(wiring.Component):
                     m.next = "READY"
             with m.State("READY"):
                 row = self.batch_row
-                m.d.sync += [index.eq(0), count.eq(row.count), failed.eq(self.ready_row[1]),
+                m.d.sync += [count.eq(row.count), failed.eq(self.ready_row[1]),
                              need.eq(row.count * row.frame_pages)]
                 m.next = "IDLE"
                 with m.If(self.ready_row[0] == row.generation):
@@ -156,23 +146,13 @@ class WalkTransmit(wiring.Component):
                 # A batch that finds no room goes to the end of the line.
                 m.next = "IDLE"
                 m.d.comb += again.eq(1)
-                with m.If((need <= room) & share):
-                    m.d.comb += [claim.eq(need), rows.enable.eq(1)]
-                    m.next = "RUN"
-            with m.State("RUN"):
-                m.d.sync += offset.eq(0)
-                m.next = "IDLE"
-                with m.If(index != count):
-                    m.next = "LOAD"
-            with m.State("LOAD"):
-                m.d.sync += run.eq(self.run_row)
-                m.next = "EMIT"
+                with m.If((need <= room >> 1) & (need <= self.free_reads >> 1) & share):
+                    m.d.comb += [claim.eq(need), rows.enable.eq(1), entries.begin.eq(1)]
+                    m.next = "EMIT"
             with m.State("EMIT"):
-                with m.If(offset == run.count):
-                    m.d.sync += index.eq(index + offset)
-                    m.next = "RUN"
-                with m.Elif(heads.level < 6):
-                    m.d.comb += fetch.eq(1)
-                    m.d.sync += offset.eq(offset + 1)
+                with m.If(heads.level < 6):
+                    m.d.comb += emit.eq(1)
+                    with m.If(entries.now + 1 == count):
+                        m.next = "IDLE"
 
         return m

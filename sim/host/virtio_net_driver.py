@@ -108,13 +108,17 @@ class VirtioNetDriver:
 
     def fill(self):
         """Post receive buffers up to the target; how many were posted."""
-        target = min(self.receive_buffers or self.rx.size, self.rx.size)
+        return self.post(self.rx)
+
+    def post(self, ring):
+        """Post buffers of one receive queue up to the target; how many were posted."""
+        target = min(self.receive_buffers or ring.size, ring.size)
         posted = 0
-        while len(self.rx.chains) < target:
+        while len(ring.chains) < target:
             region = self._lend(HDR.size + self.frame_octets)
-            self.rx.add([(region.address, region.size, True)], region)
+            ring.add([(region.address, region.size, True)], region)
             posted += 1
-        self.rx.publish()
+        ring.publish()
         return posted
 
     def pieces(self, region):
@@ -129,10 +133,10 @@ class VirtioNetDriver:
         edges = [0, *cuts, region.size]
         return [(region.address + a, b - a, False) for a, b in zip(edges, edges[1:])]
 
-    def queue(self, frame):
+    def queue(self, frame, **header):
         """Put one frame in the transmit queue, not yet visible; QueueFull if there is no room."""
         region = self._lend(HDR.size + len(frame))
-        region.write(0, HDR.pack() + frame)
+        region.write(0, HDR.pack(**header) + frame)
         try:
             self.tx.add(self.pieces(region), region)
         except QueueFull:
@@ -182,16 +186,22 @@ class VirtioNetDriver:
 
     async def receive(self):
         """All frames that have arrived; their buffers are posted again."""
-        frames = []
-        for region, length in self.rx.take():
-            if length < HDR.size:
-                raise ValueError(f"a used receive buffer must hold a header, not {length} octets")
-            frames.append(region.read(HDR.size, length - HDR.size))
-            region.free()
-        self.received += len(frames)
+        frames = [frame for _, frame in self.taken(self.rx)]
         if self.fill():
             await self.device.notify(RECEIVEQ)
         return frames
+
+    def taken(self, ring):
+        """Headers and frames that have arrived in one receive queue; their buffers are free."""
+        found = []
+        for region, length in ring.take():
+            if length < HDR.size:
+                raise ValueError(f"a used receive buffer must hold a header, not {length} octets")
+            octets = region.read(0, length)
+            found.append((HDR.unpack(octets[:HDR.size]), octets[HDR.size:]))
+            region.free()
+        self.received += len(found)
+        return found
 
     async def receive_frames(self, count, *, timeout_ns=1_000_000):
         """Exactly ``count`` frames or more, waiting by interrupt as a real driver does."""

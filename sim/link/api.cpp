@@ -42,6 +42,7 @@ API void oc_reset() {
     dram::reset();
     mailbox::reset();
     shim::reset();
+    link::trace = 0;
 }
 
 API void oc_link(int up) {
@@ -50,6 +51,14 @@ API void oc_link(int up) {
 }
 API uint64_t oc_now_ps() { return events::now_ps; }
 API uint64_t oc_cycle() { return events::cycle; }
+// Time that passes without clocks: the card, all queues and both lanes rest.
+API void oc_skip(int64_t time_ps) {
+    events::skipped_ps += time_ps;
+    events::now_ps += time_ps;
+}
+API uint64_t oc_skipped_ps() { return events::skipped_ps; }
+API int oc_busy() { return shim::busy(); }
+API uint64_t oc_trace() { return link::trace; }
 
 // --- memory ---
 
@@ -57,6 +66,11 @@ API uint8_t *oc_memory_map(uint64_t base, uint64_t size, uint32_t guest, uint32_
                            const char *path) {
     return memory::map(base, size, guest, memory::Kind(kind), path);
 }
+API uint8_t *oc_memory_map_file(uint64_t base, uint64_t size, uint32_t guest, int file,
+                                uint64_t offset) {
+    return memory::map_file(base, size, guest, file, offset);
+}
+API void oc_memory_unmap(uint32_t guest) { memory::unmap(guest); }
 API void oc_assign(uint32_t requester, uint32_t guest) { memory::assign(requester, guest); }
 API void oc_tolerate(uint32_t requester, int faults) { memory::tolerate(requester, faults); }
 API void oc_range(uint64_t base, uint64_t size, uint32_t purpose, uint32_t requester, int32_t watch,

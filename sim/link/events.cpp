@@ -4,7 +4,7 @@
 
 namespace events {
 
-uint64_t now_ps = 0, cycle = 0;
+uint64_t now_ps = 0, cycle = 0, skipped_ps = 0;
 uint32_t log_mask = 0, wake_mask = 0;
 std::vector<Record> log, queue;
 uint64_t counts[KINDS];
@@ -15,7 +15,7 @@ static std::vector<uint64_t> timers;  // a heap, the nearest on top
 static bool pending = false;
 
 void reset() {
-    now_ps = cycle = 0;
+    now_ps = cycle = skipped_ps = 0;
     log_mask = wake_mask = 0;
     log.clear();
     queue.clear();

@@ -20,7 +20,8 @@ enum Kind : uint32_t {
     TLP_DOWN = 11,
     DRAM = 12,       // a = function id, b = address, c = octets << 1 | write
     TIMER = 13,
-    KINDS = 14,
+    QUIET = 14,      // b = clocks since the last beat: nothing is under way
+    KINDS = 15,
 };
 
 struct Record {
@@ -30,6 +31,7 @@ struct Record {
 };
 
 extern uint64_t now_ps, cycle;
+extern uint64_t skipped_ps;  // of `now_ps`: time that passed while the card's clock stood still
 extern uint32_t log_mask, wake_mask;
 extern std::vector<Record> log, queue;
 extern uint64_t counts[KINDS];

@@ -1,6 +1,7 @@
 #include "link.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "events.hpp"
 #include "ledger.hpp"
@@ -16,7 +17,7 @@ using settings::chosen;
 std::deque<Arrival> rx_requests, rx_completions;
 Credits limit_of_card;
 bool limit_changed, is_up;
-uint64_t octets[2];
+uint64_t octets[2], trace;
 
 struct Waiting {
     tlp::Tlp t;
@@ -32,6 +33,22 @@ struct Lane {
         return busy_until;
     }
 };
+
+static void follow(uint64_t word) {
+    trace = (trace ^ word) * 0x9e3779b97f4a7c15;
+    trace ^= trace >> 32;
+}
+
+static void follow(const tlp::Tlp &t) {
+    follow(events::cycle);
+    follow(uint64_t(t.dw[0]) << 32 | t.dw[1]);
+    follow(uint64_t(t.dw[2]) << 32 | (t.four_dw() ? t.dw[3] : 0));
+    for (size_t at = 0; at < t.data.size(); at += 8) {
+        uint64_t word = 0;
+        memcpy(&word, t.data.data() + at, std::min<size_t>(8, t.data.size() - at));
+        follow(word);
+    }
+}
 
 constexpr unsigned DLLP_OCTETS = 8;  // SDP token 2, DLLP 4, CRC 2
 static Lane lanes[2];
@@ -121,6 +138,7 @@ static void consume(uint32_t *used, int header, unsigned data) {
 void accept(tlp::Tlp &&t) {
     if (!is_up) return;
     monitor::check(t);
+    follow(t);
     int header = 2 * t.credit_class();
     if (!allowed(limit_of_card, used_by_card, header, t.data_credits()))
         monitor::violation("the card sent %02x without credit", t.fmt_type());
@@ -169,6 +187,7 @@ void release(tlp::Class kind, unsigned data_credits) {
 }
 
 static void send_down(tlp::Tlp &&t, uint32_t purpose, uint32_t function) {
+    follow(t);
     unsigned count = t.wire_octets();
     double arrival = lanes[ledger::DOWN].send(ledger::DOWN, count) + chosen.wire_delay_ps;
     ledger::add(ledger::DOWN, function, purpose, t.fmt_type(), count, t.data.size());
@@ -243,6 +262,17 @@ static void tick_dllps() {
     for (; !updates_to_host.empty() && updates_to_host.front().time_ps <= now;
          updates_to_host.pop_front())
         card_known = updates_to_host.front().credits;
+}
+
+bool busy() {
+    if (!is_up) return false;
+    for (auto from : {ledger::UP, ledger::DOWN})
+        if (lanes[from].ack_due >= 0) return true;
+    for (int n = 0; n < 2; n++)
+        if (host_fc_due[n] >= 0 || card_fc_due[n] >= 0) return true;
+    return !rx_requests.empty() || !rx_completions.empty() || !to_host.empty() ||
+           !posted.empty() || !non_posted.empty() || !updates_to_card.empty() ||
+           !updates_to_host.empty();
 }
 
 void tick() {

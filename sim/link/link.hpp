@@ -35,5 +35,8 @@ void card_allocated(const Credits &credits);
 void send_request(tlp::Tlp &&t, uint32_t purpose, uint32_t function);
 void release(tlp::Class kind, unsigned data_credits);
 void tick();
+bool busy();  // a TLP or a DLLP is under way, or due
+// Grows by every TLP of either direction, its time, header and payload: two runs compare it.
+extern uint64_t trace;
 
 }  // namespace link

@@ -28,9 +28,17 @@ void reset() {
     tolerated.clear();
 }
 
-uint8_t *map(uint64_t base, uint64_t size, uint32_t guest, Kind kind, const char *path) {
+// Guests have address spaces of their own; what is everybody's overlaps nobody's.
+static bool taken(uint64_t base, uint64_t size, uint32_t guest) {
     for (const Region &other : regions)
-        if (base < other.base + other.size && other.base < base + size) return nullptr;
+        if (base < other.base + other.size && other.base < base + size &&
+            (other.guest == guest || other.guest == ANY || guest == ANY))
+            return true;
+    return false;
+}
+
+uint8_t *map(uint64_t base, uint64_t size, uint32_t guest, Kind kind, const char *path) {
+    if (taken(base, size, guest)) return nullptr;
     uint8_t *octets = nullptr;
     if (kind == OCTETS) {
         int file = -1, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -48,6 +56,20 @@ uint8_t *map(uint64_t base, uint64_t size, uint32_t guest, Kind kind, const char
     }
     regions.push_back({base, size, octets, guest, kind});
     return octets;
+}
+
+uint8_t *map_file(uint64_t base, uint64_t size, uint32_t guest, int file, uint64_t offset) {
+    if (taken(base, size, guest)) return nullptr;
+    void *at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, off_t(offset));
+    if (at == MAP_FAILED) return nullptr;
+    regions.push_back({base, size, static_cast<uint8_t *>(at), guest, OCTETS});
+    return regions.back().octets;
+}
+
+void unmap(uint32_t guest) {
+    for (Region &region : regions)
+        if (region.guest == guest && region.octets) munmap(region.octets, region.size);
+    std::erase_if(regions, [&](const Region &region) { return region.guest == guest; });
 }
 
 void assign(uint32_t requester, uint32_t guest) { guests[requester] = guest; }
@@ -100,12 +122,16 @@ uint32_t requester_of(uint64_t address) {
     return range ? range->requester : ANY;
 }
 
-static Region *region_of(uint64_t address, uint64_t length) {
+// Of the guest's own regions and everybody's first; then of others, to be refused by name.
+static Region *region_of(uint64_t address, uint64_t length, uint32_t guest) {
+    Region *other = nullptr;
     for (Region &region : regions)
         if (address >= region.base && address - region.base < region.size &&
-            length <= region.size - (address - region.base))
-            return &region;
-    return nullptr;
+            length <= region.size - (address - region.base)) {
+            if (region.guest == ANY || region.guest == guest) return &region;
+            other = &region;
+        }
+    return other;
 }
 
 static void refuse(uint32_t requester, uint64_t address, bool write, const char *why) {
@@ -119,12 +145,13 @@ static void refuse(uint32_t requester, uint64_t address, bool write, const char 
 Verdict judge(uint32_t requester, uint64_t address, uint64_t length, bool write) {
     Verdict verdict;
     verdict.purpose = purpose_of(address);
-    Region *region = region_of(address, length ? length : 1);
+    auto owner = guests.find(requester);
+    Region *region = region_of(address, length ? length : 1,
+                               owner == guests.end() ? ANY : owner->second);
     if (!region || region->kind == DEVICE || (region->kind == MSIX && !write)) {
         refuse(requester, address, write, "no memory there");
         return verdict;
     }
-    auto owner = guests.find(requester);
     if (owner == guests.end()) {
         refuse(requester, address, write, "the function belongs to no guest");
         return verdict;

@@ -44,6 +44,9 @@ struct Verdict {
 
 void reset();
 uint8_t *map(uint64_t base, uint64_t size, uint32_t guest, Kind kind, const char *path);
+// The same for a file that is open, from `offset`: a virtual machine's own memory.
+uint8_t *map_file(uint64_t base, uint64_t size, uint32_t guest, int file, uint64_t offset);
+void unmap(uint32_t guest);  // all regions of one guest
 void assign(uint32_t requester, uint32_t guest);
 void tolerate(uint32_t requester, bool faults);
 void set_range(uint64_t base, uint64_t size, const Range &range);

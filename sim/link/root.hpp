@@ -32,5 +32,6 @@ uint32_t raw(const uint32_t *dw, const uint8_t *octets, unsigned length, bool an
 Answer *answer_of(uint32_t ticket);
 void forget(uint32_t ticket);
 uint64_t reads_waiting();
+bool busy();  // a request of either side is not yet answered
 
 }  // namespace root

@@ -14,7 +14,7 @@ static const std::map<std::string, double Settings::*> &table() {
         NAMED(dequeue_ps), NAMED(latency_spread_ps), NAMED(policy), NAMED(interleave), NAMED(mps),
         NAMED(mrrs), NAMED(cpl_mps), NAMED(rcb), NAMED(extended_tags), NAMED(ph), NAMED(pd), NAMED(nph), NAMED(npd),
         NAMED(seed), NAMED(port_gbps), NAMED(port_slack_ps), NAMED(dram_octets_per_ns),
-        NAMED(dram_read_ps), NAMED(dram_write_ps), NAMED(dram_octets),
+        NAMED(dram_read_ps), NAMED(dram_write_ps), NAMED(dram_octets), NAMED(quiet_clocks),
     };
 #undef NAMED
     return names;

@@ -31,6 +31,7 @@ struct Settings {
     double port_slack_ps = 200000;    // how far a frame may run ahead of the line
     double dram_octets_per_ns = 64, dram_read_ps = 60000, dram_write_ps = 20000;
     double dram_octets = 0;           // size; set by `oc_dram_map`
+    double quiet_clocks = 0;          // without a beat until `QUIET` is said; 0: never
 };
 
 extern Settings chosen;

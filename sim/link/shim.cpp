@@ -120,9 +120,41 @@ bool due(const std::deque<link::Arrival> &queue) {
     return !queue.empty() && queue.front().time_ps <= events::now_ps;
 }
 
+// When the last thing happened, and whether the silence since was told.
+uint64_t active_cycle, happened;
+bool told_quiet;
+
+uint64_t happenings() {
+    using namespace events;
+    return counts[TLP_UP] + counts[FRAME_OUT] + counts[EXCEPTION] + counts[DRAM] +
+           counts[MANAGEMENT];
+}
+
+void listen(bool moved) {
+    uint64_t count = happenings();
+    if (moved || count != happened || shim::busy()) {
+        active_cycle = events::cycle;
+        told_quiet = false;
+        happened = count;
+        return;
+    }
+    uint64_t silence = events::cycle - active_cycle;
+    if (told_quiet || silence < settings::chosen.quiet_clocks) return;
+    told_quiet = true;
+    events::record(events::QUIET, 0, silence, 0);
+}
+
 }  // namespace
 
 namespace shim {
+
+bool busy() {
+    for (const Assembly &a : from_card)
+        if (a.open) return true;
+    return link::busy() || root::busy() || wire::busy() || !dram::reads.empty() ||
+           !dram::writes.empty() || !mailbox::injected.empty() || mailbox::outstanding ||
+           !mailbox::accesses.empty();
+}
 
 void reset() {
     for (Assembly &a : from_card) {
@@ -130,6 +162,8 @@ void reset() {
         a.open = false;
     }
     sent_of_rx[0] = sent_of_rx[1] = injected_sent = 0;
+    active_cycle = happened = 0;
+    told_quiet = false;
     excepted = mailbox::Packet();
     dram_octets.clear();
 }
@@ -141,7 +175,7 @@ extern "C" {
 // `free` has a bit for each stream to the card that can take a beat in this clock.
 unsigned oc_tick(unsigned free) {
     events::cycle++;
-    events::now_ps = uint64_t(events::cycle * settings::chosen.period_ps);
+    events::now_ps = uint64_t(events::cycle * settings::chosen.period_ps) + events::skipped_ps;
     link::tick();
     events::tick();
     unsigned answer = 0;
@@ -157,6 +191,7 @@ unsigned oc_tick(unsigned free) {
     if (free & 1u << DRAM_ANSWERS) say(DRAM_ANSWERS, ripe(dram::writes));
     if (free & 1u << MANAGEMENT)
         say(MANAGEMENT, !mailbox::outstanding && !mailbox::accesses.empty());
+    if (settings::chosen.quiet_clocks > 0) listen(answer != 0);
     bool room = link::room();
     say(TX_READS, room);
     say(TX_WRITES, room);

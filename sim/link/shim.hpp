@@ -4,5 +4,6 @@
 namespace shim {
 
 void reset();
+bool busy();  // something that the card or the world began is not ended
 
 }  // namespace shim

@@ -46,6 +46,7 @@ void send(const uint8_t *octets, unsigned length, bool error, uint64_t not_befor
 }
 
 uint64_t waiting() { return to_card.size() + is_sending; }
+bool busy() { return waiting() || is_receiving; }
 
 bool beat_due() {
     double now = events::now_ps;

@@ -19,6 +19,7 @@ extern uint64_t octets_from_card, octets_to_card;
 void reset();
 void send(const uint8_t *octets, unsigned length, bool error, uint64_t not_before_ps);
 uint64_t waiting();
+bool busy();  // a frame is on its way, in either direction
 // Is the next beat on the line by now?
 bool beat_due();
 // Takes at most `most` octets of the frame under way.

@@ -32,6 +32,7 @@ class Event(IntEnum):
     TLP_DOWN   = 11
     DRAM       = 12
     TIMER      = 13
+    QUIET      = 14
 
 
 class Fault(IntEnum):
@@ -61,6 +62,9 @@ _FUNCTIONS = {
     "set": (c_int, c_char_p, c_double), "get": (c_double, c_char_p), "reset": (None,),
     "link": (None, c_int), "now_ps": (c_uint64,), "cycle": (c_uint64,),
     "memory_map": (c_uint64, c_uint64, c_uint64, c_uint32, c_uint32, c_char_p),
+    "memory_map_file": (c_uint64, c_uint64, c_uint64, c_uint32, c_int, c_uint64),
+    "memory_unmap": (None, c_uint32), "skip": (None, c_int64), "skipped_ps": (c_uint64,),
+    "busy": (c_int,), "trace": (c_uint64,),
     "assign": (None, c_uint32, c_uint32), "tolerate": (None, c_uint32, c_int),
     "range": (None, c_uint64, c_uint64, c_uint32, c_uint32, c_int, c_int),
     "fault": (None, c_uint64, c_uint64, c_int, c_int64, c_int64, c_uint64),
@@ -93,7 +97,10 @@ _FUNCTIONS = {
 
 
 class World:
-    """One per simulator process. Addresses and lengths in octets, times in picoseconds."""
+    """One per simulator process. Addresses and lengths in octets, times in picoseconds.
+
+    ``stirred`` is called whenever something is asked of the card, whose clock may be resting.
+    """
 
     LONGEST = 1 << 16  # of a frame or an answer
 
@@ -107,6 +114,7 @@ class World:
         self._meta = (c_uint8 * 64)()
         self._records = numpy.zeros(4096, RECORD)
         self._named = dict(PURPOSES)
+        self.stirred = lambda: None
 
     # --- settings and time ---
 
@@ -127,6 +135,7 @@ class World:
     def link(self, up):
         """Bring the link up or down (down and up again is a hot reset)."""
         self._link(up)
+        self.stirred()
 
     @property
     def now_ps(self):
@@ -137,6 +146,26 @@ class World:
     def cycle(self):
         """Clocks since the reset."""
         return self._cycle()
+
+    def skip(self, time_ps):
+        """Let time pass without clocks, only while nothing is under way; a negative share is
+        that of the clock which comes next."""
+        self._skip(time_ps)
+
+    @property
+    def skipped_ps(self):
+        """Time that passed without clocks since the reset."""
+        return self._skipped_ps()
+
+    @property
+    def busy(self):
+        """Is anything under way on the link, the wire, the DRAM or in the mailboxes?"""
+        return bool(self._busy())
+
+    @property
+    def trace(self):
+        """A digest of every TLP since the reset, with its clock, header and payload."""
+        return self._trace()
 
     # --- memory ---
 
@@ -152,6 +181,21 @@ class World:
             raise MemoryError(f"`base` and `size` must be memory that the machine has and no other "
                               f"region, not {base:#x} and {size}")
         return memoryview((c_uint8 * size).from_address(at)).cast("B")
+
+    def map_file(self, base, size, *, guest, file, offset=0):
+        """The same for the open ``file`` of a virtual machine, from ``offset``.
+
+        Each guest has an address space of its own.
+        """
+        at = self._memory_map_file(base, size, guest, file, offset)
+        if not at:
+            raise MemoryError(f"`base` and `size` must be memory of the file and no other region "
+                              f"of guest {guest}, not {base:#x} and {size}")
+        return memoryview((c_uint8 * size).from_address(at)).cast("B")
+
+    def unmap(self, guest):
+        """Take away all memory of a guest; its memoryviews must not be used any more."""
+        self._memory_unmap(guest)
 
     def assign(self, requester, guest):
         """The function with this requester id belongs to ``guest`` from now on."""
@@ -190,18 +234,22 @@ class World:
 
     def memory_read(self, address, length):
         """Ask for octets of a BAR; returns the ticket."""
+        self.stirred()
         return self._memory_read(address, length)
 
     def memory_write(self, address, octets):
         """Post a write to a BAR."""
         self._memory_write(address, bytes(octets), len(octets))
+        self.stirred()
 
     def config(self, write, rid, offset, size, value=0, *, type1=False):
         """Ask for a configuration access; returns the ticket."""
+        self.stirred()
         return self._config(write, type1, rid, offset, size, value)
 
     def raw(self, header, octets=b"", *, answered):
         """Send a TLP as it is (four double words); a ticket if it is to be answered."""
+        self.stirred()
         return self._raw((c_uint32 * 4)(*header), bytes(octets), len(octets), answered)
 
     def answer(self, ticket):
@@ -220,6 +268,7 @@ class World:
     def wire_send(self, octets, *, error=False, not_before_ps=0):
         """Queue a frame (without FCS) for the card's MAC, at line rate."""
         self._wire_send(bytes(octets), len(octets), error, not_before_ps)
+        self.stirred()
 
     def wire_waiting(self):
         """Frames that the card's MAC has not had yet."""
@@ -242,6 +291,7 @@ class World:
 
     def management(self, address, write, data=0):
         """Ask for a management access; returns the ticket."""
+        self.stirred()
         return self._management(address, write, data)
 
     def management_reply(self, ticket):
@@ -265,6 +315,7 @@ class World:
     def inject(self, meta, octets):
         """Hand a packet with its raw ``meta`` to the card."""
         self._inject(bytes(meta), len(meta), bytes(octets), len(octets))
+        self.stirred()
 
     # --- events ---
 

@@ -11,6 +11,7 @@ from offloadcard.control.controller import Limit, NetworkFunction
 from offloadcard.control.network import Nat, Remote, VirtualNetwork
 from offloadcard.control.topology import ProvisioningError
 from offloadcard.control.volumes import Volume
+from offloadcard.gft.spec import MeterKind
 from offloadcard.virtio_net_emul import spec as virtio
 from tests.control.support import GATEWAY_MAC, attach, mac, network, port
 from tests.support.model_card import ModelCard
@@ -116,17 +117,34 @@ def test_what_the_card_refuses_is_undone():
     story(told)
 
 
-def test_a_limit_bites_at_once_and_flows_learn_of_it():
+def test_limits_bite_at_once():
+    """Each limit is a row of the card's meters, or rows of the flow table; no flow is decided
+    again for it."""
     async def told(card, controller):
         net = network()
         await controller.provision(NetworkFunction(port(2, net)), networks=[net])
-        await controller.set_limit(2, Limit(packets_per_second=1_000_000))
-        assert card.meters[2][1].cycles == 250 << 16 and controller.topology.ports[2].metered
-        assert card.switch.generations[2, 0][0] == 2, "provisioned once, then metered"
+        generation = card.switch.generations[2, 0]
+        await controller.set_limit(2, Limit(
+            packets_per_second=1_000_000, bits_per_second_in=10**9,
+            packets_per_second_in=500_000, new_flows_per_second=10_000, flows=7))
+        cycles = {kind: tuple(rate.cycles >> 16 for rate in card.meters[2 | kind << 16])
+                  for kind in MeterKind}
+        assert cycles == {MeterKind.OUT: (0, 250), MeterKind.IN: (2, 500),
+                          MeterKind.NEW_FLOWS: (0, 25_000)}
+        assert (await controller.allowances(2))["conntrack_allowance_available"] == 7
+        assert card.switch.generations[2, 0] == generation
+        await controller.set_wire_limit(new_flows_per_second=100_000)
+        assert card.meters[1 << 12 | MeterKind.NEW_FLOWS << 16][1].cycles == 2500 << 16
         with pytest.raises(ProvisioningError, match="`rate` must be"):
             await controller.set_limit(2, Limit(packets_per_second=1))
+        with pytest.raises(ProvisioningError, match="`flows` must be 0 to 4096, not 5000"):
+            await controller.set_limit(2, Limit(flows=5000))
         with pytest.raises(ProvisioningError, match="function 9 must be provisioned first"):
             await controller.set_limit(9, Limit())
+        with pytest.raises(ValueError, match="`flows` must be 0 or more, not -1"):
+            Limit(flows=-1)
+        await controller.release(2)
+        assert all(card.meters[2 | kind << 16][n].cycles == 0 for kind in MeterKind for n in (0, 1))
     story(told)
 
 

@@ -4,13 +4,14 @@ import asyncio
 from ipaddress import IPv4Address as A4
 
 import pytest
-from scapy.all import ARP, ICMP, IP, TCP, UDP, Ether, ICMPv6ND_NA, ICMPv6ND_NS, IPv6, Raw
+from scapy.all import ARP, IP, TCP, UDP, Ether, ICMPv6ND_NA, ICMPv6ND_NS, IPv6, Raw
 from scapy.layers.inet6 import ICMPv6NDOptDstLLAddr
 
 from offloadcard.control.controller import NetworkFunction
 from offloadcard.control.flow_book import FlowBook
 from offloadcard.control.network import AclRule, Nat
 from offloadcard.control.policy import Match
+from offloadcard.control.ports import ManagementError
 from offloadcard.control.scheduler import Scheduler
 from offloadcard.gft import spec
 from sim.models.flow import Outer, Rewrite, transpose
@@ -56,6 +57,33 @@ def test_first_packet_then_the_table():
         assert (counters.served, counters.inserted, counters.dropped) == (1, 1, {})
         record, = controller.slowpath.book.by_handle.values()
         assert record.decision.owners == (2, 3)
+    story(told)
+
+
+def test_only_what_differs_is_written():
+    """Another port of the same pair costs a word of the key, the command and its completion; the
+    card holds the whole key and entry all the same, also after a write that failed."""
+    async def told(card, controller):
+        def sent(sport):
+            return frame(2, 3, UDP(sport=sport, dport=9))
+
+        async def writes_of(sport):
+            before = len(card.writes)
+            card.switch.from_guest(2, sent(sport))
+            await card.settle(controller.slowpath)
+            return [name for name, _ in card.writes[before:]]
+
+        assert len(await writes_of(1)) > 10
+        assert await writes_of(2) == ["KEY4", "COMMAND", "COMPLETION_POP"]
+        keys = list(card.switch.by_key)
+        assert len(keys) == 2 and keys[0][:32] == keys[1][:32]
+        table, entry = controller.table, {"destination": spec.DestinationKind.WIRE}
+        card.broken.add("KEY4")
+        with pytest.raises(ManagementError):
+            await table.insert(bytes(32) + b"\1" * 16, entry, handle=40)
+        card.broken.clear()
+        status, _ = await table.insert(bytes(32) + b"\1" * 16, entry, handle=40)
+        assert status == spec.Status.OK and bytes(32) + b"\1" * 16 in card.switch.by_key
     story(told)
 
 
@@ -337,32 +365,10 @@ def test_generations_never_look_fresh_again_by_wrapping():
     story(told)
 
 
-def test_idle_flows_and_ended_connections_are_aged():
-    async def told(card, controller):
-        for sport in (1, 2, 3):
-            card.switch.from_guest(2, frame(2, 3, UDP(sport=sport, dport=9)))
-        await card.settle(controller.slowpath)
-        card.seen = {0: 5}
-        assert await controller.slowpath.age(epoch=5) == 2
-        record, = controller.slowpath.book.by_handle.values()
-        card.switch.events.append({"kind": spec.EventKind.TCP_FLAGS, "handle": record.handle,
-                                   "tcp_flags": spec.TcpFlag.FIN})
-        await controller.slowpath.serve_events()
-        assert await controller.slowpath.age(epoch=0) == 1 and not controller.slowpath.book
-    story(told)
-
-
-def test_ttl_ends_in_the_slow_path():
-    async def told(card, controller):
-        card.switch.from_guest(2, frame(2, "203.0.113.5", ICMP(), ttl=1))
-        await card.settle(controller.slowpath)
-        assert card.switch.to_wire == []
-        assert controller.slowpath.counters.dropped == {"TTL": 1}
-    story(told, options={2: {"nats": (Nat(A4("198.51.100.7"), A4("10.1.0.2")),)}})
-
-
 def test_bad_parameters():
     with pytest.raises(ValueError, match="`cores` must be at least 1, not 0"):
         Scheduler(cores=0, service_ns=1)
+    with pytest.raises(ValueError, match="`idle_epochs` must be at least 1, not 0"):
+        story(None, idle_epochs=0)
     with pytest.raises(ValueError, match="`quota` must be 1 to 8, not 9"):
         FlowBook(rows=8, quota=9)

@@ -23,11 +23,11 @@ from offloadcard.gft.spec import (
 from offloadcard.rtl.octets import pack, size_of, unpack
 from tests.support.streams import Stalls
 
-__all__ = ["NARROW", "WIDE", "Bench", "key_of", "address"]
+__all__ = ["NARROW", "WIDE", "Bench", "key_of", "address", "exceeded"]
 
 NARROW = replace(PRESETS["tiny"], name="narrow")
 WIDE = replace(PRESETS["tiny"], name="wide", data_width=512, gft_flows=64, max_frame_octets=9216,
-               gft_packet_buffer_octets=64 * 1024)
+               gft_packet_buffer_octets=64 * 1024, gft_exception_octets=32 * 1024)
 
 
 def address(text):
@@ -248,3 +248,11 @@ class Bench:
         await self.write(ctx, "REASON", reason + 32 * wire)
         await ctx.tick()
         return await self.read(ctx, "REASON_PACKETS")
+
+
+async def exceeded(bench, ctx, function_id, allowance, *, wire=False):
+    """Drops of a function for want of an allowance."""
+    await bench.write(ctx, "EXCEEDED", {"function_id": function_id, "allowance": allowance,
+                                        "wire": wire})
+    await ctx.tick()
+    return await bench.read(ctx, "EXCEEDED_PACKETS")

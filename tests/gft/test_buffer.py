@@ -58,9 +58,7 @@ def test_packets_in_any_order(data_width):
             ctx.set(dut.jobs.valid, 1)
             ready = False
             while not ready:
-                *_, ready, ended = await ctx.tick().sample(dut.jobs.ready, dut.dropped)
-                if ended:
-                    dropped.append(1)
+                *_, ready = await ctx.tick().sample(dut.jobs.ready)
             ctx.set(dut.jobs.valid, 0)
         await ctx.tick().repeat(10)
 
@@ -69,7 +67,10 @@ def test_packets_in_any_order(data_width):
         while True:
             ready = not stalls()
             ctx.set(dut.o.ready, ready)
-            *_, valid, value = await ctx.tick().sample(dut.o.valid, dut.o.payload)
+            *_, valid, value, ended = await ctx.tick().sample(dut.o.valid, dut.o.payload,
+                                                              dut.dropped)
+            if ended:
+                dropped.append(1)
             if valid and ready:
                 got.append(value)
 

@@ -5,6 +5,7 @@ from amaranth import *
 from amaranth.hdl import Assert, Assume
 
 from offloadcard.gft.decide import KIND_EXCEPTION, KIND_FORWARD, Want
+from offloadcard.gft.decide import LATENCY as WANT_LATENCY
 from offloadcard.gft.finish import LATENCY, Finish
 from offloadcard.gft.order import Order
 from offloadcard.gft.records import EXIT_GUESTS, EXIT_SLOW, EXIT_WIRE
@@ -42,7 +43,7 @@ class WantSpec(Elaboratable):
                   & (Cat(written.layer_set, written.function_id[:2]) == self.row)):
             m.d.sync += hard.eq(written.hard)
 
-        # What the input allowed, as it was 3 cycles ago.
+        # What the input allowed, as it was 2 cycles ago.
         by_flow, by_slow = Signal(), Signal()
         age, old = Signal(16), Signal()
         m.d.comb += [
@@ -57,7 +58,7 @@ class WantSpec(Elaboratable):
         ]
         facts = Cat(by_flow, by_slow, entry.destination, entry.destination_function,
                     side.destination, side.destination_function, old, dut.i.valid)
-        for cycle in range(3):
+        for cycle in range(WANT_LATENCY):
             later = Signal(len(facts), name=f"facts_{cycle}")
             m.d.sync += later.eq(facts)
             facts = later
@@ -65,8 +66,8 @@ class WantSpec(Elaboratable):
             facts[low:low + width] for low, width in (
                 (0, 1), (1, 1), (2, 2), (4, 12), (16, 2), (18, 12), (30, 1), (31, 1)))
         warm = Signal(2)
-        m.d.sync += warm.eq(warm + (warm != 3))
-        with m.If((warm == 3) & valid & (o.kind == KIND_FORWARD)):
+        m.d.sync += warm.eq(warm + (warm != WANT_LATENCY))
+        with m.If((warm == WANT_LATENCY) & valid & (o.kind == KIND_FORWARD)):
             with m.If(o.exit == EXIT_GUESTS):
                 m.d.comb += Assert(
                     flow & (kind == DestinationKind.FUNCTION) & (o.function == function)
@@ -145,7 +146,8 @@ def test_finish_spec():
 
 class OrderSpec(Elaboratable):
     """While a packet of an order slot is at the slow path, none of it is forwarded but those that
-    come back; the exception queue is never promised more room than it has."""
+    come back, and no more of them are there than the budget; the exception queue is never promised
+    more room than it has."""
 
     def __init__(self, dut):
         self.dut = dut
@@ -181,6 +183,7 @@ class OrderSpec(Elaboratable):
         m.d.sync += injected.eq(Cat(i.injected, injected[0]))
         with m.If(mine_out & (o.kind == KIND_FORWARD) & ~injected[1]):
             m.d.comb += Assert(at_slow == 0)
+        m.d.comb += Assert(at_slow <= dut.budget)
 
         # Room: what is reserved and has not left.
         reserved = Signal(range(4 * dut.room))
@@ -200,7 +203,7 @@ class OvertakingOrder(Order):
 
 @pytest.mark.formal
 def test_order_spec():
-    widths = {"slot_width": 1, "function_id_width": 2, "room": 4}
+    widths = {"slot_width": 1, "function_id_width": 2, "room": 4, "budget": 2}
     prove(OrderSpec(Order(**widths)), depth=9)
     with pytest.raises(ProofFailed):
         prove(OrderSpec(OvertakingOrder(**widths)), depth=9)

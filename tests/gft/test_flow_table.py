@@ -3,12 +3,17 @@
 import random
 
 import pytest
-from amaranth.hdl import Shape
+from amaranth import *
+from amaranth.hdl import Assert, Assume, Shape
+from amaranth.lib import data
 from amaranth.sim import Simulator
 
+from offloadcard.gft import rows
 from offloadcard.gft.flow_table import LATENCY, FlowTable
 from offloadcard.gft.keyed_hash import KeyedHash, expand, toeplitz
-from offloadcard.gft.spec import Key, Opcode, Status
+from offloadcard.gft.rows import Rows
+from offloadcard.gft.spec import FlowEntry, Key, Opcode, Status
+from tests.support.formal import ProofFailed, prove
 
 KEY_BITS = 384
 
@@ -56,11 +61,6 @@ def colliding_difference(bits):
         else:
             return combination
     raise AssertionError("more columns than rows must be dependent")
-
-
-class ForgetfulTable(FlowTable):
-    """A mutant: believes the hash."""
-    _compares_key = False
 
 
 def collide(dut):
@@ -118,12 +118,133 @@ def collide(dut):
     return result
 
 
-def test_collision_is_no_hit():
+def test_collision_is_no_hit(monkeypatch):
     assert collide(FlowTable(flows=16)) == [0, (Status.COLLISION, 3)]
-    assert collide(ForgetfulTable(flows=16))[0] == 1, "the mutant must be seen"
+    monkeypatch.setattr(Rows, "_compares_key", False)
+    assert collide(FlowTable(flows=16))[0] == 1, "the mutant must be seen"
+
+
+class RowsSpec(Elaboratable):
+    """One chosen row: a hit there was looked up by the very key that was last written to it, and
+    gets the very entry that was written with it; and such a lookup does hit."""
+
+    def __init__(self, dut):
+        self.dut  = dut
+        self.row  = Signal(dut.row_width)
+        self.free = [self.row]
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        started, row_r = Signal(), Signal.like(self.row)
+        m.d.sync += [started.eq(1), row_r.eq(self.row)]
+        with m.If(started):
+            m.d.comb += Assume(row_r == self.row)
+        key, entry = Signal(384), Signal(FlowEntry)
+        with m.If(dut.write & (dut.engine_row == self.row)):
+            m.d.sync += [key.eq(dut.write_key), entry.as_value().eq(dut.write_entry)]
+
+        # What was true in the lookup's first cycle, when the memory was read.
+        facts = data.StructLayout({"same": 1, "entry": FlowEntry, "warm": 1})
+        asked = Signal(facts)
+        m.d.comb += [
+            asked.same.eq(dut.found & (dut.row == self.row) & (dut.key == key) & entry.valid),
+            asked.entry.eq(entry), asked.warm.eq(1),
+        ]
+        for cycle in range(rows.LATENCY):
+            later = Signal(facts, name=f"asked_{cycle}")
+            m.d.sync += later.eq(asked)
+            asked = later
+        with m.If(asked.warm):
+            m.d.comb += Assert((dut.hit & (dut.handle == self.row)) == asked.same)
+            with m.If(asked.same):
+                m.d.comb += Assert(dut.entry.as_value() == asked.entry.as_value())
+        return m
+
+
+class ForgetfulRows(Rows):
+    """A mutant: believes the hash."""
+    _compares_key = False
+
+
+@pytest.mark.formal
+def test_rows_spec():
+    """A packet never gets the action of another key."""
+    prove(RowsSpec(Rows(row_width=1)), depth=6)
+    with pytest.raises(ProofFailed):
+        prove(RowsSpec(ForgetfulRows(row_width=1)), depth=6)
 
 
 def test_bad_parameter():
     with pytest.raises(ValueError, match="`flows` must be a power of two, 16 or more, not 8"):
         FlowTable(flows=8)
     assert Shape.cast(Key).width == KEY_BITS
+
+
+def rates(commands, *, busy=0):
+    """Cycles from the first completion to the last of ``commands``, back to back; ``busy`` of each
+    8 cycles hold a packet that is looked up."""
+    dut = FlowTable(flows=64)
+    cycles, taken = [], []
+
+    async def lookups(ctx):
+        number = 0
+        while True:
+            number += 1
+            ctx.set(dut.key, Key.from_bits(number << 20))
+            ctx.set(dut.valid, number % 8 < busy and not ctx.get(dut.hole))
+            await ctx.tick()
+
+    async def count(ctx):
+        number = 0
+        async for *_, valid, payload in ctx.tick().sample(dut.completions.valid,
+                                                          dut.completions.payload):
+            number += 1
+            if valid:
+                assert payload.status == Status.OK
+                cycles.append(number)
+                taken.append(payload.handle)
+
+    async def clears(ctx):
+        async for *_, clear in ctx.tick().sample(dut.clear):
+            ctx.set(dut.cleared, clear and not ctx.get(dut.cleared))
+
+    async def bench(ctx):
+        ctx.set(dut.completions.ready, 1)
+        await ctx.tick().until(dut.ready)
+        for opcode, handle, epoch in commands:
+            ctx.set(dut.commands.payload, {
+                "command": {"opcode": opcode, "handle": handle, "epoch": epoch},
+                "key": Key.from_bits(0x0A000001 + (handle << 64)), "entry": {"destination": 1}})
+            ctx.set(dut.commands.valid, 1)
+            await ctx.tick().until(dut.commands.ready)
+        ctx.set(dut.commands.valid, 0)
+        while len(cycles) < len(commands):
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    for other in (lookups, count, clears):
+        simulator.add_testbench(other, background=True)
+    simulator.run()
+    return cycles[-1] - cycles[0], taken
+
+
+INSERTS = [(Opcode.INSERT, n, 0) for n in range(33)]
+
+
+def test_rates_of_the_engine():
+    """Inserts, deletes and expiries back to back, alone: cycles each, and what that makes of a
+    second at 250 MHz."""
+    count = len(INSERTS) - 1
+    assert rates(INSERTS)[0] / count == 13                      # 19.2 million a second
+    deletes = INSERTS + [(Opcode.DELETE, n, 0) for n in range(33)]
+    assert rates(deletes)[0] - 13 * count == 12 * (count + 1)
+    # One after the other is found and taken out; a row that is passed costs a cycle.
+    expiries = INSERTS + [(Opcode.EXPIRE, n, 1) for n in range(33)]
+    spent, taken = rates(expiries)
+    assert taken[33:] == list(range(33))
+    assert spent - 13 * count == 16 * (count + 1)
+    # Beside packets in 7 of 8 cycles the engine asks for its holes, and loses little.
+    assert rates(INSERTS, busy=7)[0] / count <= 16

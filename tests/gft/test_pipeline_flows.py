@@ -52,6 +52,45 @@ def test_generations():
     bench.run(run)
 
 
+def test_a_soft_change_lifts_a_drop():
+    """A flow that drops tells of its soft generation, once; the update lets it go on."""
+    bench = Bench(WIDE)
+
+    async def run(ctx):
+        await bench.start(ctx)
+        drop = {"destination": DestinationKind.DROP, "owner": 2}
+        await bench.insert(ctx, 4, KEY, **drop)
+        await bench.send(ctx, "from_guests", frame(0), function_id=2)
+        await bench.write(ctx, "GENERATION", {"function_id": 2, "current": 1, "hard": 0})
+        # A flow at full speed is told of once, and keeps nobody else's events out.
+        for _ in range(40):
+            await bench.send(ctx, "from_guests", frame(1), function_id=2)
+        await bench.insert(ctx, 5, key_of("10.0.0.1", "10.0.0.2", ports=(8, 9), function_id=2),
+                           **drop)
+        await bench.send(ctx, "from_guests", frame(1, ports=(8, 9)), function_id=2)
+        await ctx.tick().repeat(50)
+        for handle in (4, 5):
+            event = await bench.read(ctx, "EVENT")
+            assert event.valid and event.kind == EventKind.GENERATION and event.handle == handle
+            await bench.write(ctx, "EVENT_POP", 1)
+        assert not (await bench.read(ctx, "EVENT")).valid
+        assert await bench.read(ctx, "EVENTS_LOST") == 0
+        await bench.command(ctx, Opcode.UPDATE, 4, entry={**TO_3, "owner": 2, "generation": 1})
+        await bench.send(ctx, "from_guests", frame(2), function_id=2)
+        await bench.wait(ctx, "to_guests", 1)
+        assert bench.out["to_guests"] == [(3, frame(2))]
+        assert await bench.reason(ctx, Reason.FLOW_DROP) == 42
+        # Written again, it tells again.
+        await bench.write(ctx, "GENERATION", {"function_id": 2, "current": 2, "hard": 0})
+        await bench.send(ctx, "from_guests", frame(3), function_id=2)
+        await bench.wait(ctx, "to_guests", 2)
+        await ctx.tick().repeat(50)
+        event = await bench.read(ctx, "EVENT")
+        assert event.valid and event.handle == 4
+
+    bench.run(run)
+
+
 def test_tcp_flags():
     """SYN, FIN and RST: by exception or by an event, as the entry asks."""
     bench = Bench(WIDE)
@@ -155,6 +194,17 @@ def test_counters_and_scan():
         assert done.status == Status.OK and done.handle == 11
         done = await bench.command(ctx, Opcode.SCAN, 12, epoch=8)
         assert done.status == Status.NOT_FOUND
+        # EXPIRE takes it out as well; the others stay.
+        done = await bench.command(ctx, Opcode.EXPIRE, 0, epoch=8)
+        assert done.status == Status.OK and done.handle == 11
+        done = await bench.command(ctx, Opcode.EXPIRE, 0, epoch=8)
+        assert done.status == Status.NOT_FOUND
+        await bench.send(ctx, "from_guests", frame(1, ports=(1, 9)), function_id=2)
+        await bench.send(ctx, "from_guests", frame(1, ports=(2, 9)), function_id=2)
+        await bench.wait(ctx, "exceptions", 1)
+        await bench.wait(ctx, "to_wire", 6)
+        key = key_of("10.0.0.1", "10.0.0.2", ports=(1, 9), function_id=2)
+        await bench.insert(ctx, 11, key, **TO_WIRE)
 
     bench.run(run)
 

@@ -5,14 +5,8 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import ARP, Ether
 from scapy.layers.vxlan import VXLAN
 
-from offloadcard.gft.spec import (
-    ORDER_BUDGET,
-    DestinationKind,
-    Direction,
-    Reason,
-    Verdict,
-)
-from tests.gft.harness import NARROW, WIDE, Bench, key_of
+from offloadcard.gft.spec import Allowance, DestinationKind, Direction, Reason, Verdict
+from tests.gft.harness import NARROW, WIDE, Bench, exceeded, key_of
 
 ETHER = {"src": "02:00:00:00:00:0a", "dst": "02:00:00:00:00:0b"}
 V4 = {"src": "10.0.0.1", "dst": "10.0.0.2"}
@@ -150,31 +144,35 @@ def test_length_that_lies():
     assert not bench.out["to_wire"]
 
 
+BUDGET = WIDE.gft_order_budget
+
+
 def test_budget_and_limit():
     """A slot takes its budget, a function its limit; what comes then is dropped and counted."""
     bench = Bench(WIDE)
 
     async def run(ctx):
         await bench.start(ctx)
-        await bench.write(ctx, "EXCEPTION_LIMIT", ORDER_BUDGET + 3)
-        for number in range(ORDER_BUDGET + 2):
+        await bench.write(ctx, "EXCEPTION_LIMIT", BUDGET + 3)
+        for number in range(BUDGET + 2):
             await bench.send(ctx, "from_guests", frame(number), function_id=2)
-        await bench.wait(ctx, "exceptions", ORDER_BUDGET)
+        await bench.wait(ctx, "exceptions", BUDGET)
         assert await bench.reason(ctx, Reason.EXCEPTION_LIMIT) == 2
         # Another flow of this function: three more. Another function has its own limit.
         for number in range(5):
             await bench.send(ctx, "from_guests", frame(number, ports=(8, 9)), function_id=2)
         await bench.send(ctx, "from_guests", frame(8, ports=(9, 9)), function_id=1)
-        await bench.wait(ctx, "exceptions", ORDER_BUDGET + 4)
+        await bench.wait(ctx, "exceptions", BUDGET + 4)
         assert await bench.reason(ctx, Reason.EXCEPTION_LIMIT) == 4
+        assert [await exceeded(bench, ctx, f, Allowance.EXCEPTIONS) for f in (1, 2)] == [0, 4]
         # One back is not enough: the slot must be empty before it takes more.
         await give_back(bench, ctx, 0, Verdict.DROP)
         await bench.send(ctx, "from_guests", frame(40), function_id=2)
-        for number in range(1, ORDER_BUDGET):
+        for number in range(1, BUDGET):
             await give_back(bench, ctx, number, Verdict.DROP)
         await bench.send(ctx, "from_guests", frame(41), function_id=2)
-        await bench.wait(ctx, "exceptions", ORDER_BUDGET + 5)
-        assert bench.exception(ORDER_BUDGET + 4)[1] == frame(41)
+        await bench.wait(ctx, "exceptions", BUDGET + 5)
+        assert bench.exception(BUDGET + 4)[1] == frame(41)
 
     bench.run(run)
 
@@ -189,17 +187,25 @@ def test_exception_queue_full():
         await bench.start(ctx)
         await bench.insert(ctx, 0, key_of("10.0.0.1", "10.0.0.2", ports=(1, 1), function_id=2),
                            **TO_WIRE)
-        for number in range(5):
+        for number in range(6):
             await bench.send(ctx, "from_guests", frame(number, size=1000), function_id=2)
         await bench.send(ctx, "from_guests", frame(0, ports=(1, 1)), function_id=2)
         await bench.wait(ctx, "to_wire", 1)
+        # Half of the queue is function 2's; of the rest another may have one, while it has none.
         assert await bench.reason(ctx, Reason.EXCEPTION_FULL) == 2
+        for number in range(2):
+            await bench.send(ctx, "from_guests", frame(10 + number, size=1000), function_id=1)
+        await bench.send(ctx, "from_guests", frame(1, ports=(1, 1)), function_id=2)
+        await bench.wait(ctx, "to_wire", 2)
+        assert await exceeded(bench, ctx, 2, Allowance.ROOM) == 2
+        assert await exceeded(bench, ctx, 1, Allowance.ROOM) == 1
         bench.open = True
-        await bench.wait(ctx, "exceptions", 3)
+        await bench.wait(ctx, "exceptions", 5)
         await bench.send(ctx, "from_guests", frame(6, size=1000), function_id=2)
-        await bench.wait(ctx, "exceptions", 4)
+        await bench.wait(ctx, "exceptions", 6)
 
     bench.run(run)
+    assert bench.exception(4)[0].function_id == 1
 
 
 def test_bad_frames():

@@ -14,22 +14,26 @@ def test_headers_and_data_are_both_needed():
     dut = CreditGate(data_max=16)
 
     async def run(ctx):
+        async def limits(headers, payload):
+            ctx.set(dut.headers.count, headers % 256)
+            ctx.set(dut.payload.count, payload % 4096)
+            await ctx.tick()
+
         ctx.set(dut.data, 4)
         assert not ctx.get(dut.enough)
-        ctx.set(dut.headers.count, 1)
+        await limits(1, 0)
         assert not ctx.get(dut.enough)
-        ctx.set(dut.payload.count, 3)
+        await limits(1, 3)
         assert not ctx.get(dut.enough)
         ctx.set(dut.data, 0)
         assert ctx.get(dut.enough)
         ctx.set(dut.data, 4)
-        ctx.set(dut.payload.count, 4)
+        await limits(1, 4)
         assert ctx.get(dut.enough)
+        ctx.set(dut.data, 16)
         headers = data = 0
         for number in range(600):
-            ctx.set(dut.headers.count, (number + 1) % 256)
-            ctx.set(dut.payload.count, (data + 16) % 4096)
-            ctx.set(dut.data, 16)
+            await limits(number + 1, data + 16)
             assert ctx.get(dut.enough), number
             ctx.set(dut.taken, 1)
             await ctx.tick()
@@ -39,8 +43,7 @@ def test_headers_and_data_are_both_needed():
         ctx.set(dut.reset, 1)
         await ctx.tick()
         ctx.set(dut.reset, 0)
-        ctx.set(dut.headers.count, 1)
-        ctx.set(dut.payload.count, 16)
+        await limits(1, 16)
         assert ctx.get(dut.enough)
 
     simulate(dut, run)

@@ -64,8 +64,10 @@ class World:
         stream = self.dut.interrupt_writes
         ctx.set(stream.ready, 1)
         while True:
-            *_, valid, beat = await ctx.tick().sample(stream.valid, stream.payload)
-            if valid:
+            *_, valid, ready, beat = await ctx.tick().sample(stream.valid, stream.ready,
+                                                             stream.payload)
+            ctx.set(self.dut.interrupt_decided, valid and ready)
+            if valid and ready:
                 assert (beat.length, beat.first, beat.last) == (4, 1, 1)
                 self.messages.append((beat.function_id, beat.address,
                                       int.from_bytes(bytes(beat.data)[:4], "little")))

@@ -30,7 +30,7 @@ def run(packets, limits):
             if cycle in pending:
                 verdicts.append(ctx.get(dut.conforms))
             packet = due.get(cycle)
-            ctx.set(dut.valid, packet is not None)
+            ctx.set(dut.charge, due.get(cycle - LATENCY + 1) is not None)
             if packet:
                 ctx.set(dut.row, packet[0])
                 ctx.set(dut.length, packet[1])
@@ -85,7 +85,7 @@ class MeterSpec(Elaboratable):
         m.submodules.dut = dut = self.dut
         free = Signal(LATENCY + 1)  # the packets of row 0, as they pass
         m.d.comb += Assume(~dut.write | (dut.write_row != 0))
-        m.d.comb += free[0].eq(dut.valid & (dut.row == 0))
+        m.d.comb += free[0].eq(dut.row == 0)
         m.d.sync += free[1:].eq(free[:-1])
         with m.If(free[LATENCY]):
             m.d.comb += Assert(dut.conforms)

@@ -183,9 +183,9 @@ class CollidingTable(Table):
 @pytest.mark.formal
 def test_spec():
     widths = {"index_width": 1, "fingerprint_width": 1, "row_width": 2}
-    prove(TableSpec(Table(**widths)), depth=13)
+    prove(TableSpec(Table(**widths)), depth=20)
     with pytest.raises(ProofFailed):
-        prove(TableSpec(CollidingTable(**widths)), depth=13)
+        prove(TableSpec(CollidingTable(**widths)), depth=20)
 
 
 def test_bad_parameter():

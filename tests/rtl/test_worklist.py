@@ -76,8 +76,9 @@ class WorkListSpec(Elaboratable):
 
 
 @pytest.mark.formal
-def test_spec_no_set_is_lost():
-    prove(WorkListSpec(WorkList(count=4), bound=16), depth=20)
+@pytest.mark.parametrize("count", [2, 4])
+def test_spec_no_set_is_lost(count):
+    prove(WorkListSpec(WorkList(count=count), bound=16), depth=20)
 
 
 @pytest.mark.formal

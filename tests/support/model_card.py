@@ -33,6 +33,7 @@ class ModelCard(CardPort):
         self.injected = []
         self.epoch    = 0
         self.seen     = {}
+        self._counted = {}
         self.when_idle = lambda: None
         self._completions = []
         self._values  = {(house, r.name): r.reset for house, m in MAPS.items() for r in m}
@@ -40,6 +41,7 @@ class ModelCard(CardPort):
             self._values[spec_card.HOUSE_CARD, name] = value
         self._values[spec_card.HOUSE_GFT, "FLOWS"] = len(self.switch.rows)
         self._values[spec_card.HOUSE_GFT, "STATUS"] = 1
+        self._values[spec_card.HOUSE_GFT, "ORDER_BUDGET"] = config.gft_order_budget
 
     # --- the port -------------------------------------------------------------------------------
 
@@ -110,19 +112,34 @@ class ModelCard(CardPort):
         match command.opcode:
             case gft.Opcode.INSERT:
                 status, handle = self.switch.insert(handle, key, entry)
+                if status == gft.Status.OK:
+                    self.seen[handle] = self.epoch
             case gft.Opcode.UPDATE:
                 status = self.switch.update(handle, entry)
             case gft.Opcode.DELETE:
                 status = self.switch.delete(handle)
-            case gft.Opcode.SCAN:
-                idle = [n for n in range(handle, len(self.switch.rows))
-                        if self.switch.rows[n] and self.seen.get(n, 0) < command.epoch]
+            case gft.Opcode.SCAN | gft.Opcode.EXPIRE:
+                self._stamp()
+                idle = [n for n in range(handle, len(self.switch.rows)) if self.switch.rows[n]
+                        and self.seen.get(n, 0) - command.epoch & 0x8000]
                 status = gft.Status.OK if idle else gft.Status.NOT_FOUND
                 handle = idle[0] if idle else 0
+                if idle and command.opcode == gft.Opcode.EXPIRE:
+                    self.switch.delete(handle)
             case _:
                 status = gft.Status.BAD_OPCODE
         self._completions.append(gft.Completion.const(
             {"valid": 1, "status": status, "tag": command.tag, "handle": handle}).as_bits())
+
+    def _stamp(self):
+        """Rows that were met since the last time were met in this epoch."""
+        for row, count in enumerate(self.switch.packets):
+            if self._counted.get(row, 0) != count:
+                self._counted[row], self.seen[row] = count, self.epoch
+
+    def _write_4_epoch(self, value):
+        self._stamp()
+        self.epoch = value
 
     def _write_4_completion_pop(self, _):
         self._completions.pop(0)

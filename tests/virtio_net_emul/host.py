@@ -1,14 +1,17 @@
-"""What surrounds the device in its tests: guest memory behind DMA, and a driver of split rings."""
+"""What surrounds the device in its tests: guest memory behind DMA, registers, packets."""
 
 import random
 from collections import deque
 
 from amaranth.sim import Simulator
 
-from offloadcard.rtl.octets import pack, unpack
 from offloadcard.virtio_net_emul import spec
+from tests.virtio_net_emul.queue import Queue
 
-__all__ = ["Host", "Queue", "frame_of"]
+__all__ = ["PLAIN", "Host", "Queue", "frame_of"]
+
+# What the driver of a plain queue negotiates.
+PLAIN = spec.FEATURES & ~(1 << spec.VIRTIO_F_EVENT_IDX | 1 << spec.VIRTIO_NET_F_MRG_RXBUF)
 
 
 def frame_of(length, seed):
@@ -287,7 +290,7 @@ class Host:
         """[virtio-1.2: 3.1.1] bring a function to DRIVER_OK."""
         await self.set_register(ctx, function_id, "device_status", 1)
         await self.set_register(ctx, function_id, "device_status", 3)
-        wanted = spec.FEATURES if features is None else features
+        wanted = PLAIN if features is None else features
         for half in range(2):
             await self.set_register(ctx, function_id, "driver_feature_select", half)
             await self.set_register(ctx, function_id, "driver_feature",
@@ -298,101 +301,3 @@ class Host:
         for queue in queues:
             await queue.set_up(ctx)
         await self.set_register(ctx, function_id, "device_status", 0xF)
-
-
-class Queue:
-    """A split virtqueue of a guest, and a driver's half of it.
-
-    Ids are lent from a stack, as Linux does: freed ids are used again in the opposite order.
-    """
-
-    def __init__(self, host, function_id, number, *, size):
-        self.host        = host
-        self.function_id = function_id
-        self.number      = number
-        self.size        = size
-        self.desc   = host.allocate(16 * size, 16)
-        self.avail  = host.allocate(6 + 2 * size, 2)
-        self.used   = host.allocate(6 + 8 * size, 4)
-        self.ids    = list(range(size))[::-1]
-        self.next   = 0
-        self.seen   = 0
-        self.chains = {}
-
-    async def set_up(self, ctx):
-        host, fid = self.host, self.function_id
-        await host.set_register(ctx, fid, "queue_select", self.number)
-        await host.set_register(ctx, fid, "queue_size", self.size)
-        await host.set_register(ctx, fid, "queue_msix_vector", self.number + 1)
-        await host.set_register(ctx, fid, "queue_desc", self.desc)
-        await host.set_register(ctx, fid, "queue_driver", self.avail)
-        await host.set_register(ctx, fid, "queue_device", self.used)
-        await host.set_register(ctx, fid, "queue_enable", 1)
-
-    def describe(self, id_, addr, length, flags=0, next_=0):
-        """Write one descriptor."""
-        self.host.memory[self.desc + 16 * id_:self.desc + 16 * id_ + 16] = pack(
-            spec.VirtqDesc, {"addr": addr, "len": length, "flags": flags, "next": next_})
-
-    def offer(self, id_):
-        """Put an id into the available ring; :meth:`publish` shows it."""
-        at = self.avail + 4 + 2 * (self.next % self.size)
-        self.host.memory[at:at + 2] = id_.to_bytes(2, "little")
-        self.next = self.next + 1 & 0xFFFF
-
-    def publish(self):
-        """Show the device what was offered."""
-        self.host.memory[self.avail + 2:self.avail + 4] = self.next.to_bytes(2, "little")
-
-    def chain(self, pieces, *, write=False):
-        """A chain of (address, length) pieces; its head's id."""
-        ids = [self.ids.pop() for _ in pieces]
-        for number, (id_, (addr, length)) in enumerate(zip(ids, pieces)):
-            last = number == len(pieces) - 1
-            flags = ((0 if last else spec.VIRTQ_DESC_F_NEXT)
-                     | (spec.VIRTQ_DESC_F_WRITE if write else 0))
-            self.describe(id_, addr, length, flags, 0 if last else ids[number + 1])
-        self.chains[ids[0]] = (ids, pieces)
-        self.offer(ids[0])
-        return ids[0]
-
-    def send(self, octets, *, split=None, align=2):
-        """Offer a frame behind its header, cut at ``split``: lengths of pieces of both together."""
-        whole = bytes(spec.NET_HDR_OCTETS) + octets
-        pieces, at = [], 0
-        for length in (split or [len(whole)]):
-            start = self.host.allocate(max(length, 1), 16) + align
-            self.host._free += align
-            self.host.memory[start:start + length] = whole[at:at + length]
-            pieces.append((start, length))
-            at += length
-        assert at == len(whole)
-        return self.chain(pieces)
-
-    def post(self, lengths, *, align=2):
-        """Offer a receive buffer of pieces of these lengths."""
-        pieces = []
-        for length in lengths:
-            pieces.append((self.host.allocate(length + align, 16) + align, length))
-        return self.chain(pieces, write=True)
-
-    async def notify(self, ctx):
-        await self.host.write(ctx, self.function_id,
-                              spec.NOTIFY_CFG_OFFSET + 4 * self.number, self.number, 2)
-
-    def used_idx(self):
-        """The device's index."""
-        return int.from_bytes(self.host.memory[self.used + 2:self.used + 4], "little")
-
-    def take(self):
-        """Elements used since the last call: (id, length, octets of the chain's pieces)."""
-        elements = []
-        while self.seen != self.used_idx():
-            at = self.used + 4 + 8 * (self.seen % self.size)
-            element = unpack(spec.VirtqUsedElem, bytes(self.host.memory[at:at + 8]))
-            ids, pieces = self.chains.pop(element.id)
-            self.ids.extend(ids[::-1])
-            octets = b"".join(self.host.memory[a:a + n] for a, n in pieces)
-            elements.append((element.id, element.len, bytes(octets)))
-            self.seen = self.seen + 1 & 0xFFFF
-        return elements

@@ -1,9 +1,12 @@
 """The guest is hostile: the standard's answer to it, silence to its neighbour."""
 
+import pytest
+
 from offloadcard.config import TINY
+from offloadcard.rtl.octets import pack
 from offloadcard.virtio_net_emul import spec
 from offloadcard.virtio_net_emul.device import Device
-from tests.virtio_net_emul.host import Host, Queue, frame_of
+from tests.virtio_net_emul.host import PLAIN, Host, Queue, frame_of
 
 NEXT, WRITE, INDIRECT = (spec.VIRTQ_DESC_F_NEXT, spec.VIRTQ_DESC_F_WRITE,
                          spec.VIRTQ_DESC_F_INDIRECT)
@@ -46,8 +49,66 @@ def writable(queue):
 
 
 def indirect(queue):
-    """An indirect table that was never offered."""
-    queue.describe(0, 0x800, 100, INDIRECT)
+    """An indirect table that was not negotiated."""
+    queue.describe(0, 0x800, 96, INDIRECT)
+    queue.offer(0)
+
+
+def refer(queue, octets, *entries, flags=INDIRECT, next_=0):
+    """One descriptor that refers to a table of ``entries``: (address, length, flags, next)."""
+    table = queue.host.allocate(16 * 16, 16)
+    for number, entry in enumerate(entries):
+        at = table + 16 * number
+        queue.host.memory[at:at + 16] = pack(
+            spec.VirtqDesc, dict(zip(("addr", "len", "flags", "next"), entry)))
+    queue.describe(0, table, octets, flags, next_)
+    queue.offer(0)
+
+
+def nested(queue):
+    """A table in a table."""
+    refer(queue, 32, (0x800, 50, NEXT, 1), (0x800, 32, INDIRECT, 0))
+
+
+def odd_table(queue):
+    """A table of a descriptor and a half."""
+    refer(queue, 24, (0x800, 100, 0, 0))
+
+
+def no_table(queue):
+    """A table of no descriptor."""
+    refer(queue, 0, (0x800, 100, 0, 0))
+
+
+def big_table(queue):
+    """A table of more descriptors than the queue has."""
+    refer(queue, 16 * 9, (0x800, 100, 0, 0))
+
+
+def table_loop(queue):
+    """A table that bites its own tail."""
+    refer(queue, 32, (0x800, 20, NEXT, 1), (0x800, 0, NEXT, 0))
+
+
+def table_far(queue):
+    """A table whose next is none of its entries, though the ring has it."""
+    refer(queue, 32, (0x800, 20, NEXT, 2), (0x800, 80, 0, 0))
+
+
+def table_writable(queue):
+    """A device-writable entry in a table of a transmit queue."""
+    refer(queue, 16, (0x800, 100, WRITE, 0))
+
+
+def table_and_next(queue):
+    """A reference to a table that has a successor as well."""
+    queue.describe(1, 0x800, 80)
+    refer(queue, 16, (0x800, 100, 0, 0), flags=INDIRECT | NEXT, next_=1)
+
+
+def table_nowhere(queue):
+    """A table outside memory."""
+    queue.describe(0, 1 << 60, 32, INDIRECT)
     queue.offer(0)
 
 
@@ -69,11 +130,16 @@ def nowhere(queue):
     queue.offer(0)
 
 
-ATTACKS = (loop, long_chain, far_index, far_id, far_next, writable, indirect, too_short,
-           too_long, nowhere)
+ATTACKS = (loop, long_chain, far_index, far_id, far_next, writable, too_short, too_long, nowhere)
+TABLES  = (nested, odd_table, no_table, big_table, table_loop, table_far, table_writable,
+           table_and_next, table_nowhere)
+WITHOUT = PLAIN & ~(1 << spec.VIRTIO_F_INDIRECT_DESC)
 
 
-def test_each_attack_needs_a_reset_and_harms_nobody():
+@pytest.mark.parametrize(("attacks", "features"), (
+    (ATTACKS, PLAIN), (TABLES, PLAIN | 1 << spec.VIRTIO_F_INDIRECT_DESC),
+    ((indirect,), WITHOUT)), ids=("rings", "tables", "not-negotiated"))
+def test_each_attack_needs_a_reset_and_harms_nobody(attacks, features):
     """[virtio-1.2: 2.1.2] DEVICE_NEEDS_RESET and its interrupt; a reset heals; others go on."""
     host = Host(Device(TINY), shuffle=True)
     victim = Queue(host, 3, 1, size=8)
@@ -81,9 +147,9 @@ def test_each_attack_needs_a_reset_and_harms_nobody():
     state = {"over": False, "sent": 0}
 
     async def attacker(ctx):
-        for attack in ATTACKS:
+        for attack in attacks:
             queue = Queue(host, 2, 1, size=8)
-            await host.start(ctx, 2, [queue])
+            await host.start(ctx, 2, [queue], features=features)
             before = len([irq for irq in host.irqs if irq[1:] == (2, 0)])
             good = frame_of(64, 7)
             attack(queue)
@@ -129,7 +195,7 @@ def test_each_attack_needs_a_reset_and_harms_nobody():
             host._free = max(host._free, 0x1000)
 
     host.simulate(attacker, neighbour)
-    assert len(attacks_done) == len(ATTACKS)
+    assert len(attacks_done) == len(attacks)
     frames = [octets for _, meta, octets in host.sent if meta.function_id == 3]
     assert frames == [frame_of(64, n) for n in range(state["sent"])]
     assert not [irq for irq in host.irqs if irq[1:] == (3, 0)]

@@ -5,13 +5,15 @@ from dataclasses import replace
 from offloadcard.config import TINY
 from offloadcard.virtio_net_emul import spec
 from offloadcard.virtio_net_emul.device import Device
-from tests.virtio_net_emul.host import Host, Queue, frame_of
+from tests.virtio_net_emul.host import PLAIN, Host, Queue, frame_of
+
+PAIRS = TINY.virtio_queue_pairs
 
 
 async def after_reset(host, ctx):
     """Every register reads as declared after reset."""
     for register in spec.COMMON_CFG:
-        expected = {"num_queues": 2, "queue_size": 8}.get(register.name, register.reset)
+        expected = {"num_queues": 2 * PAIRS + 1, "queue_size": 8}.get(register.name, register.reset)
         if register.name == "device_feature":
             expected = spec.FEATURES & 0xFFFF_FFFF
         assert await host.get_register(ctx, 2, register.name) == expected, register.name
@@ -25,7 +27,7 @@ async def features(host, ctx):
             await host.set_register(ctx, function_id, "device_feature_select", select)
             assert await host.get_register(ctx, function_id, "device_feature") == value
     # [virtio-1.2: 2.2.2] what was not offered, or no VERSION_1: FEATURES_OK does not stick.
-    for wanted in (spec.FEATURES | 1 << 15, spec.FEATURES & 0xFFFF_FFFF):
+    for wanted in (spec.FEATURES | 1 << 24, spec.FEATURES & 0xFFFF_FFFF):
         for half in range(2):
             await host.set_register(ctx, 2, "driver_feature_select", half)
             await host.set_register(ctx, 2, "driver_feature", wanted >> 32 * half & 0xFFFF_FFFF)
@@ -37,7 +39,8 @@ async def features(host, ctx):
 
 async def queues(host, ctx):
     """Queue registers: out of range, smaller sizes, refused vectors, addresses in halves."""
-    for queue in (2, 3, 0x8000, 0xFFFF):
+    # [virtio-1.2: 5.1.2] before MQ is negotiated there is one pair.
+    for queue in (2, 3, 4, 5, 0x8000, 0xFFFF):
         await host.set_register(ctx, 2, "queue_select", queue)
         assert await host.get_register(ctx, 2, "queue_size") == 0
         await host.set_register(ctx, 2, "queue_enable", 1)
@@ -48,7 +51,7 @@ async def queues(host, ctx):
         for size, seen in ((4, 4), (6, 4), (16, 4), (0, 4), (8, 8)):
             await host.set_register(ctx, 2, "queue_size", size)
             assert await host.get_register(ctx, 2, "queue_size") == seen
-        for vector, seen in ((2, 2), (3, 0xFFFF), (0, 0)):
+        for vector, seen in ((2 * PAIRS, 2 * PAIRS), (2 * PAIRS + 1, 0xFFFF), (0, 0)):
             await host.set_register(ctx, 2, "queue_msix_vector", vector)
             assert await host.get_register(ctx, 2, "queue_msix_vector") == seen
         address = 0x1122_3344_5566_7780 + queue
@@ -80,7 +83,7 @@ async def provider(host, ctx):
                         ("COMMAND", spec.Command.STORE)):
         await host.manage(ctx, registers[name], value)
     assert await host.read(ctx, 3, spec.DEVICE_CFG_OFFSET, 8) == 0x0000_0605_0403_0202
-    assert await host.read(ctx, 3, spec.DEVICE_CFG_OFFSET + 8, 4) == 9000 << 16 | 1
+    assert await host.read(ctx, 3, spec.DEVICE_CFG_OFFSET + 8, 4) == 9000 << 16 | PAIRS
     assert await host.get_register(ctx, 3, "config_generation") == 1
     assert await host.manage(ctx, registers["MAC_NOW"]) == 0x0605_0403_0202
     await host.set_register(ctx, 3, "device_feature_select", 0)
@@ -94,7 +97,7 @@ async def provider(host, ctx):
     for _ in range(100):
         await ctx.tick()
     assert not host.reads
-    await host.start(ctx, 3, [queue], features=spec.FEATURES & ~(1 << spec.VIRTIO_NET_F_MTU))
+    await host.start(ctx, 3, [queue], features=PLAIN & ~(1 << spec.VIRTIO_NET_F_MTU))
     await host.until(ctx, lambda: host.irqs)
     assert host.irqs.pop()[1:] == (3, 2)
     assert await host.read(ctx, 3, spec.ISR_CFG_OFFSET, 1) == spec.VIRTIO_ISR_QUEUE

@@ -1,0 +1,94 @@
+"""``offloadcard linux``: a real Linux drives the card in virtual time; see ``sim/linux``."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from .console import console, progress_bar
+from .errors import CommandError
+from .late import late
+
+__all__ = ["run"]
+
+
+def _config(preset):
+    from offloadcard.config import PRESETS
+    if preset not in PRESETS:
+        raise CommandError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+    return PRESETS[preset]
+
+
+def _script(path, guests):
+    scripts = late("sim.linux.script")
+    if path is not None:
+        try:
+            script = scripts.read(path)
+        except scripts.ScriptError as error:
+            raise CommandError(str(error)) from None
+        if guests is not None and guests != len(script.functions):
+            raise CommandError(f"--guests must be {len(script.functions)} as the script says, "
+                               f"not {guests}")
+        return script
+    wanted = {None: (("pf0", "pf1"),), 1: (("pf0", "pf1"),),
+              2: (("net0", "nvme0"), ("net1", "nvme1"))}
+    if guests not in wanted:
+        raise CommandError(f"--guests must be 1 or 2, not {guests}")
+    return scripts.Script(Path("shell"), functions=wanted[guests], timeout=7 * 24 * 3600)
+
+
+def _terminal():
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise CommandError("a shell needs a terminal; without one, give --script FILE")
+    return Path(os.ttyname(sys.stdin.fileno()))
+
+
+def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt_ns, out,
+        table):
+    """Run the script, or give a shell; its exit code."""
+    if table:
+        changed = late("sim.linux.table").write()
+        console.print("docs/linux.md " + ("is written" if changed else "is as it was"))
+        return 0
+    config = _config(preset)
+    wanted = _script(script, guests)
+    shell = script is None
+    terminal = _terminal() if shell else None
+    kernels, play, build = (late("sim.linux.kernel"), late("sim.linux.play"), late("sim.build"))
+    started = time.monotonic()
+    try:
+        with progress_bar("Linux", 1.0) as step:
+            done = 0.0
+
+            def say(text, now):
+                nonlocal done
+                step(text, now - done)
+                done = now
+
+            program = kernels.kernel(kernel, say=say)
+        if not shell:
+            console.print(f"{wanted.name}: {wanted.shows}", highlight=False, markup=False)
+        many = len(wanted.functions) > 1
+
+        def follow(guest, line):
+            print(f"{guest}| {line}" if many else line, flush=True)
+
+        outcome = play.play(
+            wanted, config, program, shell=shell, terminal=terminal, out=out,
+            follow=None if shell else follow, seed=seed, mmio_ns=mmio_ns,
+            interrupt_ns=interrupt_ns, waves=waves and Path(waves).resolve(), pcap=pcap,
+            say=lambda text: console.print(f"building the card: {text}", highlight=False))
+    except (kernels.KernelError, build.BuildError) as error:
+        raise CommandError(str(error)) from None
+    except build.RunError as error:
+        console.print(f"the run failed: {error}", highlight=False, markup=False)
+        return 1
+    report, wall = outcome.report, time.monotonic() - started
+    virtual = report["virtual_ns"] / 1e9
+    console.print(f"{virtual:.6f} s of virtual time, {report['clocks']} clocks of the card, "
+                  f"{wall:.1f} s of wall time ({report['wall_s'] / virtual:.1f} s a virtual "
+                  f"second); trace {report['trace']}; files in {outcome.out}",
+                  highlight=False, markup=False, soft_wrap=True)
+    if not shell:
+        play.record(wanted, config, outcome, seed=seed)
+    return outcome.code

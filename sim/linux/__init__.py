@@ -1,0 +1,1 @@
+"""A real Linux above the card: its kernel, its root, its scripts, its session."""

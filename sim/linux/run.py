@@ -1,0 +1,99 @@
+"""Boot Linux guests against the card: what is asked for, and what came of it.
+
+    boot(SMALL, kernel, [GuestSpec(functions=("pf0", "pf1"), append=["init=/bin/sh"])])
+"""
+
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from sim import build
+
+from .repeat import steady
+
+__all__ = ["GuestSpec", "boot"]
+
+_SOCKETS = Path("/dev/shm")  # a socket's path must be short
+
+
+@dataclass
+class GuestSpec:
+    """One guest.
+
+    ``functions`` are names of the card's functions, one a slot of the guest's bus, at most eight:
+    ``pf0`` (virtio-net) and ``pf1`` (NVMe), ``netN`` and ``nvmeN`` their VFs. A guest that has a PF
+    and VFs of it enables these itself; VFs without their PF are there from the start.
+    """
+    functions:   tuple = ("pf0", "pf1")
+    memory:      str = "256M"
+    append:      list = field(default_factory=list)  # arguments of the kernel
+    console:     Path | None = None                  # a file, or a terminal
+    environment: dict = field(default_factory=dict)
+    hostile:     bool = False  # what its functions reach for is no violation where it is refused
+
+
+def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1, drives=None,
+         networks=None, joined=(), mmio_ns=0, interrupt_ns=0, quiet_clocks=1024, timeout_s=600,
+         say=None):
+    """Build the card, boot the guests, wait until all have ended; the report.
+
+    Parameters
+    ----------
+    config : CardConfig
+    kernel : Path
+        Of a User-Mode Linux kernel.
+    guests : list of GuestSpec
+    waves, pcap, tlp_log : Path
+        Files to write: waveforms; frames on the wire, both ways; a JSON line for each TLP.
+    seed : int
+        Of the link's model.
+    drives : dict
+        NVMe function -> octets of its volume, or the path of a file that it shall hold (and whose
+        octets are written back); 64 MiB each without.
+    networks : dict
+        Network function -> VNI; all are members of one virtual network without.
+    joined : list of (VNI, VNI)
+        Networks whose members reach one another by the wire and a router behind it.
+    mmio_ns, interrupt_ns : int
+        What an access and an interrupt cost the guest's CPU.
+    quiet_clocks : int
+        After so many clocks without an event the card's clock rests.
+    timeout_s : float
+        Of wall time.
+
+    Returns
+    -------
+    dict
+        ``virtual_ns``, ``clocks``, ``skipped_ns``, ``rests``, ``wall_s``, ``counts``, ``trace``,
+        ``guests`` (for each its exit code and why it ended), ``functions`` (MAC, address, VNI and
+        octets).
+    """
+    made = build.card_simulator(config, waves=waves is not None, say=say)
+    folder = _SOCKETS / f"oc-{time.monotonic_ns():x}"
+    folder.mkdir()
+
+    def path(given):
+        return None if given is None else str(Path(given).resolve())
+
+    before, environment = steady()
+    arguments = {
+        "config": asdict(config), "kernel": path(kernel), "folder": str(folder), "seed": seed,
+        "pcap": path(pcap), "tlp_log": path(tlp_log), "networks": networks or {},
+        "joined": [list(pair) for pair in joined],
+        "drives": {name: path(d) if isinstance(d, str | Path) else d
+                   for name, d in (drives or {}).items()},
+        "mmio_ns": mmio_ns, "interrupt_ns": interrupt_ns, "quiet_clocks": quiet_clocks,
+        "before": before,
+        "guests": [asdict(guest) | {"console": path(guest.console),
+                                    "environment": environment | guest.environment}
+                   for guest in guests],
+    }
+    started = time.monotonic()
+    try:
+        report = build.run(made, "sim.linux.session", arguments=arguments, waves=waves,
+                           timeout_s=timeout_s)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report["wall_s"] = time.monotonic() - started
+    return report
