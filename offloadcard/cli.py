@@ -61,6 +61,8 @@ def demo(**options):
 @main.command()
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--list", "list_only", is_flag=True, help="List the scenarios.")
+@click.option("--all", "everything", is_flag=True,
+              help="Sustained runs and interference too, not bursts only.")
 @click.option("--preset", default="model", show_default=True)
 @click.option("--link", default="gen3x16", show_default=True, help="PCIe generation and lanes.")
 @click.option("--host-latency-ns", type=int,

@@ -24,7 +24,7 @@ def _sweep(names, out, preset, link, seed, workers, scheduler):
 
 
 def run(*, scenarios, list_only, preset, link, host_latency_ns, packets, seed, json_path, waves,
-        sweeps=(), out=None, workers=1, scheduler=None):
+        everything=False, sweeps=(), out=None, workers=1, scheduler=None):
     """Measure ``scenarios``, or list them; ``True`` if each has a record."""
     command, build = late("sim.bench.command"), late("sim.build")
     if sweeps:
@@ -34,6 +34,8 @@ def run(*, scenarios, list_only, preset, link, host_latency_ns, packets, seed, j
     if list_only:
         command.list_scenarios(console=console)
         return True
+    if everything:
+        scenarios = list(late("sim.bench.catalog").CATALOG)
     waves_path = str(Path(waves)) if waves else None
     try:
         records = command.run(scenarios, preset, link, host_latency_ns, packets, seed, json_path,

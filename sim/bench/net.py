@@ -182,7 +182,7 @@ async def latency_net(env, scenario, packets, seed):
     bells = env.world.log(Event.DOORBELL)["time_ps"] / 1000
     latencies = env.world.log(Event.FRAME_OUT)["time_ps"] / 1000 - bells
     ring = driver.tx
-    places = {"flags": (ring.avail.address, 1), "index": (ring.avail.address + 2, 1),
+    places = {"flags": (ring.avail.address, 1, 4), "index": (ring.avail.address, 3),
               "available ring": (ring.avail.address, ring.avail.size),
               "descriptor": (ring.desc.address, ring.desc.size),
               "used ring": (ring.used.address, ring.used.size)}

@@ -14,8 +14,10 @@ MRD, CPLD, MWR = 0x20, 0x4A, 0x60
 
 
 def _name(record, places):
-    for name, (start, size) in places.items():
-        if start - start % 4 <= record["b"] < start + size:  # requests begin at double words
+    octets = int(record["c"]) >> 16
+    for name, (start, size, *most) in places.items():
+        # Requests begin at double words.
+        if start - start % 4 <= record["b"] < start + size and octets <= (most or [1 << 16])[0]:
             return name
     return "payload"
 
@@ -50,8 +52,8 @@ def stations(log, starts, *, last, places, aside=()):
     """``[{"station", "ns", "side"}]``: means over operations that went through the same events.
 
     ``starts`` are the times (ns) at which operations begin, ``last`` is the name of the event that
-    ends one, ``places`` are ``{name: (address, octets)}`` of rings and messages; what happens at
-    those ``aside`` does not hold the operation up.
+    ends one, ``places`` are ``{name: (address, octets)}`` of rings and messages, perhaps with the
+    most octets of a request; what happens at those ``aside`` does not hold the operation up.
     """
     times = log["time_ps"] / 1000
     runs = []

@@ -40,8 +40,8 @@ def _points(scenario, name, values, packets=None):
 FRAMES = (60, 124, 252, 508, 1020, 1514)
 
 SWEEPS = {
-    "frame-size": [*_points("net-tx-64", "octets", FRAMES, 512),
-                   *_points("net-rx-64", "octets", FRAMES, 512),
+    "frame-size": [*_points("net-tx-64", "octets", FRAMES, 4096),
+                   *_points("net-rx-64", "octets", FRAMES, 2048),
                    *_points("gft-64", "octets", FRAMES, 1024)],
     "flows": _points("gft-64", "queues", (1, 16, 64, 256, 1024), 2048),
     "functions": _points("net-tx-64", "queues", (1, 2, 4, 8, 16, 32, 64, 126), 1024),
