@@ -112,7 +112,7 @@ class Ranges(wiring.Component):
         command_ = Signal(given_shape)
         state    = Signal(state_shape)
         line     = Signal(DsmRange)
-        this     = Signal(turn)
+        held     = Signal(turn)
         aborted  = Signal()
         status   = Signal(11)
         length   = Signal(range(4097))
@@ -127,7 +127,7 @@ class Ranges(wiring.Component):
         m.d.comb += [
             given_r.addr.eq(turns.o.p.slot), states_r.addr.eq(turns.o.p.slot),
             lines_r.addr.eq(turns.o.p.slot), self.mark_slot.eq(turns.o.p.slot),
-            slot.eq(this.slot), states_w.addr.eq(slot), states_w.data.eq(state),
+            slot.eq(held.slot), states_w.addr.eq(slot), states_w.data.eq(state),
             self.segments.p.slot.eq(slot), self.segments.p.zeroes.eq(1),
             self.segments.p.function_id.eq(command_.function_id),
             self.segments.p.volume.eq(command_.volume),
@@ -147,7 +147,7 @@ class Ranges(wiring.Component):
 
         with m.FSM(name="ranges"):
             with m.State("TURN"):
-                m.d.sync += [this.eq(turns.o.payload), status.eq(0)]
+                m.d.sync += [held.eq(turns.o.payload), status.eq(0)]
                 with m.If(turns.o.valid):
                     m.d.comb += turns.o.ready.eq(1)
                     m.next = "ROW"
@@ -155,7 +155,7 @@ class Ranges(wiring.Component):
                 m.d.sync += [command_.eq(given_r.data), state.eq(states_r.data),
                              line.eq(lines_r.data), aborted.eq(self.marked)]
                 m.next = "BEGIN"
-                with m.If(this.fresh):
+                with m.If(held.fresh):
                     m.d.sync += state.eq(0)
             with m.State("BEGIN"):
                 m.d.sync += [
@@ -164,15 +164,15 @@ class Ranges(wiring.Component):
                     over.eq(state.left <= 4096),
                 ]
                 m.next = "OFFER"
-                with m.If(this.failed):
+                with m.If(held.failed):
                     fail(Status.DATA_TRANSFER_ERROR)
                 with m.Elif(aborted):
                     fail(Status.ABORT_REQUESTED)
-                with m.Elif(this.fresh):
+                with m.Elif(held.fresh):
                     m.next = "PLACE"
                     with m.If(command_.prp1[:4] != 0):
                         fail(Status.INVALID_PRP_OFFSET)
-                with m.Elif(this.arrived):
+                with m.Elif(held.arrived):
                     m.next = "MEASURE"
 
             # --- a range ------------------------------------------------------------------
