@@ -14,12 +14,26 @@ from .late import late
 __all__ = ["run"]
 
 
-def _part(name, config, fpga, *, routes, step):
+# What a stated number of functions is compared with, to find the memories that grow with it.
+_FEW, _MANY = 16, 254
+
+
+def _rtlil(name, config, *, pinned):
+    """RTLIL of a block; ``pinned``: memories that grow with the functions are block memories."""
+    rtlil = to_rtlil(make_block(name, config), name="top")
+    if not pinned:
+        return rtlil
+    other = config.with_functions(_FEW if config.functions != _FEW else _MANY)
+    return late("fpga.rows").pin_rows(rtlil, to_rtlil(make_block(name, other), name="top"))[0]
+
+
+def _part(name, config, fpga, *, pinned, routes, step):
     """The record of one block."""
     step(f"{name}: RTLIL")
-    rtlil = to_rtlil(make_block(name, config), name="top")
+    rtlil = _rtlil(name, config, pinned=pinned)
     work = Path("build/synth") / f"{name.replace('.', '_')}_{config.name}_{config.functions}"
-    return fpga.report(rtlil, block=name, config=config, work=work, routes=routes, step=step)
+    record = fpga.report(rtlil, block=name, config=config, work=work, routes=routes, step=step)
+    return {**record, "rows_pinned": pinned}
 
 
 def _print(records, whole):
@@ -33,9 +47,31 @@ def _print(records, whole):
     console.print(table)
 
 
-def run(*, preset, functions, block, json_path, route, seeds):
-    """Synthesise ``block``, the card part by part; print, and perhaps write, the record."""
+def _compare(record, against):
+    """Print what differs from the record in the file ``against``; stop if logic does."""
+    path = Path(against)
+    if not path.exists():
+        raise CommandError(f"{against} must be a record of synth, not missing")
+    area, few = late("fpga.area"), json.loads(path.read_text())
+    for number, part in enumerate(record.get("parts", [])):
+        lut, ff = area.growth(few["parts"][number], part)
+        console.print(f"{part['block']}: logic {lut:+.1%}, FF {ff:+.1%}", highlight=False)
+    wrong = area.check(few, record)
+    if wrong:
+        raise CommandError("; ".join(wrong))
+    lut, ff = area.growth(few, record)
+    console.print(f"from {few['functions']} to {record['functions']} functions only memory "
+                  f"differs: logic {lut:+.1%}, FF {ff:+.1%}", highlight=False)
+
+
+def run(*, preset, functions, block, json_path, route, seeds, against=None):
+    """Synthesise ``block``, the card part by part; print, and perhaps write, the record.
+
+    Where ``functions`` is stated, memories with rows for functions are block memories, so that
+    two counts compare logic with logic (:mod:`fpga.rows`).
+    """
     config = config_of(preset, functions)
+    pinned = functions is not None
     fpga, tools = late("fpga.report"), late("fpga.yosys")
     if route and fpga.FAMILY[preset] != "ecp5":
         raise CommandError("--route must be asked of a preset for ECP5: the open tools route no "
@@ -51,7 +87,8 @@ def run(*, preset, functions, block, json_path, route, seeds):
     with progress_bar("synth", len(names)) as step:
         for name in names:
             try:
-                records.append(_part(name, config, fpga, routes=seeds if route else 0,
+                records.append(_part(name, config, fpga, pinned=pinned,
+                                     routes=seeds if route else 0,
                                      step=lambda text: step(text, 0)))
             except tools.ToolError as error:
                 raise CommandError(str(error)) from None
@@ -66,4 +103,6 @@ def run(*, preset, functions, block, json_path, route, seeds):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(whole, indent=1) + "\n")
         console.print(f"{path} written", highlight=False)
+    if against:
+        _compare(whole, against)
     return whole

@@ -68,6 +68,9 @@ class ConfigSpace(wiring.Component):
         Virtual functions of that physical one are still to be closed.
     """
 
+    resolver = Resolver  # a proof takes one that knows every function
+    _OWN = True  # a proof's mutant writes into one row for all
+
     def __init__(self, config):
         self.config = config
         ids = {"function_id_width": config.function_id_width}
@@ -125,16 +128,13 @@ class ConfigSpace(wiring.Component):
             closed.eq(flags[FLAG_CLOSED] | self.walking.bit_select(family, 1) & kind[1]),
             absent.eq(flags[FLAG_ABSENT]),
             row_r.addr.eq(function),
-            row_w.addr.eq(function),
+            row_w.addr.eq(function if self._OWN else 0),
             rom_r.addr.eq(Cat(request.register[:7], kind)),
             self.pending_function.eq(function),
         ]
-        m.submodules.resolver = resolver = Resolver(config)
-        m.d.comb += [
-            resolver.bdf.eq(request.bdf),
-            resolver.type1.eq(request.type1),
-            resolver.settings.eq(self.settings),
-        ]
+        m.submodules.resolver = resolver = self.resolver(config)
+        m.d.comb += [resolver.bdf.eq(request.bdf), resolver.type1.eq(request.type1),
+                     resolver.settings.eq(self.settings)]
         m.submodules.provider = provider = Provider(config)
         wiring.connect(m, wiring.flipped(self.management), provider.port)
         m.d.comb += [provider.counters.eq(self.counters), provider.settings.eq(self.settings),
@@ -145,17 +145,14 @@ class ConfigSpace(wiring.Component):
         status   = Signal(3)
         rom_word = Signal(ConfigMap.ROM)
         high     = Signal()  # no image there
-        m.d.comb += [
-            lanes.eq(Cat(bit.replicate(8) for bit in request.byte_enable)),
-            high.eq(request.register[7:].any()),
-        ]
+        m.d.comb += [lanes.eq(Cat(bit.replicate(8) for bit in request.byte_enable)),
+                     high.eq(request.register[7:].any())]
         slot_value = Signal(32)
         with m.Switch(rom_r.data.slot):
             for slot in range(SLOTS - 1):
                 with m.Case(slot):
                     m.d.comb += slot_value.eq(row_r.data[slot])
-        set_bits   = Signal(32)
-        clear_bits = Signal(32)
+        set_bits, clear_bits = Signal(32), Signal(32)
         m.d.comb += [
             set_bits.eq(request.data & lanes & rom_word.writable),
             clear_bits.eq((lanes & rom_word.writable) | (request.data & lanes & rom_word.clear)),
@@ -176,10 +173,8 @@ class ConfigSpace(wiring.Component):
         reply     = window_data(m, row_r.data, self.access_replies.p.data)
         state     = state_of(m, row_r.data, kind)
         alive     = Signal()
-        m.d.comb += [
-            self.accesses.p.function_id.eq(function),
-            alive.eq(~state.closed & ~state.absent),
-        ]
+        m.d.comb += [self.accesses.p.function_id.eq(function),
+                     alive.eq(~state.closed & ~state.absent)]
 
         # The row as it begins anew.
         fresh = Signal(row_shape)
@@ -390,8 +385,7 @@ class ConfigSpace(wiring.Component):
                 with m.If(owed):
                     m.next = "SETTLE"
             with m.State("SETTLE"):
-                # Each gate says when nothing of before is left in it; writes that it accepted are
-                # counted by then, and the completion goes behind them.
+                # Writes that were accepted before are counted: the completion goes behind them.
                 m.d.sync += owed.eq(0)
                 with m.If(~self.passing):
                     m.next = "COMPLETE"

@@ -242,7 +242,8 @@ class MsixBank(wiring.Component):
         m.submodules.turn = turn = RoundRobin(count=4)
         m.d.comb += [
             turn.requests.eq(Cat(self.requests.valid, interrupt.valid & room,
-                                 Mux(picked, room, ~scan_open & scans.o.valid), ending | ends.o.valid)),
+                                 Mux(picked, room, ~scan_open & scans.o.valid),
+                                 ending | ends.o.valid)),
         ]
         with m.FSM():
             with m.State("IDLE"):

@@ -97,6 +97,7 @@ class Issue(wiring.Component):
         })
 
     obeys_gate = True  # a mutant does not
+    waits_for_leavers = True  # nor does another
 
     def elaborate(self, platform):
         m = Module()
@@ -150,7 +151,7 @@ class Issue(wiring.Component):
 
         # What stands in `out` when news come was let through by older ones.
         leaving = Signal(range(3))
-        m.d.comb += self.passing.eq(leaving != 0)
+        m.d.comb += self.passing.eq((leaving != 0) if self.waits_for_leavers else 0)
         with m.If(self.rows.valid):
             m.d.sync += leaving.eq(2)
         with m.Elif(~out.o.valid):

@@ -215,7 +215,7 @@ class CfgType(enum.IntEnum):
 BAR_REGISTERS, BAR_MSIX = 0, 2
 BAR_OCTETS           = 0x10000
 BAR_64               = 0x4  # memory, 64 bits, not prefetchable: the ISR register clears on read
-COMMON_CFG           = (0x0000, 0x38)
+COMMON_CFG           = (0x0000, 0x3C)
 ISR_CFG              = (0x0100, 0x01)
 DEVICE_CFG           = (0x0200, 0x40)
 NOTIFY_CFG           = (0x1000, 0x1000)  # queue n at 0x1000 + 4 * n

@@ -32,7 +32,7 @@ class Writer(wiring.Component):
 
     Timing
     ------
-    First beat in → first beat out 8 cycles. One beat per cycle; a write that begins off a DW takes
+    First beat in → first beat out 9 cycles. One beat per cycle; a write that begins off a DW takes
     one beat more only where its octets need it.
 
     Parameters
@@ -125,17 +125,22 @@ class Writer(wiring.Component):
         with m.If(merge.o.ready):
             m.d.sync += [full.eq(merge.o.valid), now.eq(merge.o.payload), source.eq(merge.index)]
 
-        request = cutter.i.p
+        # What is accepted rests once, so that the verdict ends at a register.
+        m.submodules.taken = taken = Buffer(beat)
+        request, line = cutter.i.p, taken.o.p
         m.d.comb += [
-            cutter.i.valid.eq(full & now.first & ok & lines.i.ready),
-            request.address.eq(now.address),
-            request.length.eq(now.length),
+            taken.i.payload.eq(now),
+            taken.i.valid.eq(full & ok),
+            cutter.i.valid.eq(taken.o.valid & line.first & lines.i.ready),
+            request.address.eq(line.address),
+            request.length.eq(line.length),
             request.limit.eq(self.settings.max_payload),
-            request.user.function_id.eq(now.function_id),
-            request.user.attributes.eq(now.attributes),
-            lines.i.payload.eq(now.data.as_value()),
-            lines.i.valid.eq(full & ok & (cutter.i.ready | ~now.first)),
-            moves.eq(full & (~ok | (lines.i.ready & (cutter.i.ready | ~now.first)))),
+            request.user.function_id.eq(line.function_id),
+            request.user.attributes.eq(line.attributes),
+            lines.i.payload.eq(line.data.as_value()),
+            lines.i.valid.eq(taken.o.valid & (cutter.i.ready | ~line.first)),
+            taken.o.ready.eq(lines.i.ready & (cutter.i.ready | ~line.first)),
+            moves.eq(full & (~ok | taken.i.ready)),
             self.begun.valid.eq(moves & ok & now.first),
             self.begun.payload.eq(now.function_id),
         ]

@@ -173,7 +173,7 @@ class Session:
             for machine in self.machines:
                 machine.stop()
             calendar.close()
-            self.turns = calendar.turns
+            self.turns, self.spins = calendar.turns, calendar.spins
 
     async def _later(self, arrived, requester, message):
         await self.timeline.sleep(self.given["interrupt_ns"])
@@ -208,6 +208,7 @@ class Session:
             "virtual_ns": self.timeline.now_ns, "clocks": world.cycle,
             "skipped_ns": world.skipped_ps / 1000,
             "rests": self.env.rest.count if self.env.rest else 0, "turns": self.turns,
+            "spins": self.spins,
             "counts": self.root.counts, "trace": self.digest.hexdigest(),
             "frames_to_wire": world.wire_count(), "functions": self.functions,
             "guests": [{"code": m.process.returncode, "ended": m.ended} for m in self.machines],

@@ -247,3 +247,27 @@ def test_reset_of_a_function_waits_for_its_reads(silent):
         assert sorted(a[:2] for a in card.answers) == [(5, int(silent)), (6, 0)]
         await card.guest.config_read(ctx, 0x100 | NET_VF, 0)
     card.run(story)
+
+
+def test_no_read_leaves_after_the_completion_that_forbade_it():
+    """Bus Master Enable off while a slow link holds reads: the completion comes behind them."""
+    card = Card()
+
+    async def story(ctx):
+        await card.start(ctx)
+        card.open["reads"] = False
+        for tag in range(4):
+            await card.read(ctx, "net", NET_VF, 0x1000 * tag, 16, tag)
+        await card.wait(ctx, 40)
+        await card.guest.send(ctx, spec.ConfigRequest, {
+            "fmt": spec.Fmt.THREE_DW_DATA, "type": spec.Type.CONFIG_0, "length": 1,
+            "first_be": 3, "register": 1, "completer_id": 0x100 | NET_VF, "tag": 250}, bytes(4))
+        await card.wait(ctx, 100)
+        assert not card.log, "the gate said that it was shut too early"
+        card.open["reads"] = True
+        await card.wait(ctx, 60)
+        kinds = [entry[1] for entry in card.log]
+        assert kinds[-1] == "completion" and kinds.count("reads") == len(kinds) - 1 >= 1
+        # What had no place at the border any more was refused.
+        assert sum(error for _, error, _ in card.answers) == 4 - kinds.count("reads")
+    card.run(story)

@@ -61,7 +61,7 @@ def test_read_latency():
 
 
 def test_write_latency():
-    """First beat in → first beat out 8 cycles."""
+    """First beat in → first beat out 9 cycles."""
     dut, found = Writer(TINY), []
 
     async def story(ctx):
@@ -73,4 +73,4 @@ def test_write_latency():
         found.append(await cycles_until(ctx, dut.writes, beats))
 
     run(dut, story)
-    assert found == [8]
+    assert found == [9]

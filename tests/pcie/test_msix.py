@@ -5,6 +5,7 @@ import pytest
 from offloadcard.config import TINY
 from offloadcard.pcie import spec_config as spec
 from offloadcard.pcie.msix_bank import MsixBank
+from offloadcard.pcie.spec import ConfigRequest, Fmt, Type
 from tests.pcie.world import World, bar
 
 ADDRESS, DATA = 0x0000_0042_FEE0_0000, 0x4000
@@ -188,3 +189,26 @@ def test_interrupts_do_not_starve_accesses():
 def test_bad_parameter():
     with pytest.raises(ValueError, match="`vectors` must be 1 to 64, not 65"):
         MsixBank(functions=2, vectors=65, function_id_width=2, tag_width=4, data_width=64)
+
+
+def test_msix_off_is_completed_behind_its_messages():
+    """A message that waits for its place in the posted order goes before the completion."""
+    async def story(ctx, world, guest):
+        await begin(ctx, world, VF, 2)
+        ctx.set(world.dut.interrupt_writes.ready, 0)
+        for vector in range(2):
+            await world.interrupt(ctx, world.dut.net_interrupts, VF, vector)
+        await guest.send(ctx, ConfigRequest, {
+            "fmt": Fmt.THREE_DW_DATA, "type": Type.CONFIG_0, "length": 1, "tag": 250,
+            "first_be": 12, "register": spec.MSIX >> 2, "completer_id": 0x100 | VF}, bytes(4))
+        await ctx.tick().repeat(60)
+        assert 250 not in guest.completions and not world.messages
+        ctx.set(world.dut.interrupt_writes.ready, 1)
+        await ctx.tick().repeat(30)
+        assert world.messages == [message(VF, 0), message(VF, 1)]
+        assert guest.completions.pop(250)["status"] == 0
+        # From here on there is none.
+        await world.interrupt(ctx, world.dut.net_interrupts, VF, 0)
+        await ctx.tick().repeat(30)
+        assert len(world.messages) == 2
+    run(story)
