@@ -12,6 +12,7 @@ from sim.bench.catalog import CATALOG
 from sim.bench.frames import checksum, udp_frame
 from sim.bench.net import flow_of
 from sim.bench.page import write_page
+from sim.bench.pictures import _swept, rate_of
 from sim.bench.plot import PICTURES, plot
 from sim.bench.run import record_of
 from sim.bench.slope import percentiles, slope_ns, spread
@@ -153,10 +154,15 @@ def test_the_page_names_its_run(tmp_path):
 
 def _asked(scenario, rate, **change):
     """A record as if a run had given ``rate``; nothing of it is printed anywhere."""
-    record = record_of(replace(CATALOG[scenario], **change), MODEL, LINK, "gen3x16",
-                       {**RAW, "slope_ns": rate and 1000 / rate})
-    return {**record, "asked": {"octets": CATALOG[scenario].octets, "depth": 0, "queues": 8,
-                                "order": "lifo", **change}}
+    return record_of(replace(CATALOG[scenario], **change), MODEL, LINK, "gen3x16",
+                     {**RAW, "slope_ns": rate and 1000 / rate})
+
+
+def test_a_sweep_takes_no_point_of_another():
+    records = [_asked("gft-64", 148.0, queues=1), _asked("gft-64", 148.0, queues=64),
+               _asked("gft-64", 84.0, octets=124)]
+    assert [(n, rate_of(r)) for n, r in _swept(records, "gft-64", "queues")] == [
+        (1, pytest.approx(148)), (64, pytest.approx(148))]
 
 
 def test_every_picture_can_be_drawn(tmp_path):
@@ -171,7 +177,8 @@ def test_every_picture_can_be_drawn(tmp_path):
         {"station": "index answered", "ns": 512.0, "side": "host", "operations": 1}]}
     records = [
         beside, idle, _asked("net-tx-64", 80.0), _asked("net-tx-64", 40.0, octets=252),
-        _asked("net-tx-64", 20.0, queues=1), _asked("gft-64", 148.0, queues=1),
+        _asked("net-tx-64", 20.0, queues=1), _asked("gft-64", 84.0, queues=64, octets=124),
+        _asked("gft-64", 148.0, queues=1),
         _asked("gft-64", 148.0, queues=64), _asked("nvme-read-4k-sustained", 3.0),
         *(_asked("nvme-read-4k-sustained", 1.0, depth=depth) for depth in (1, 2)),
         _asked("nvme-read-4k-sustained", 1.0, octets=8192)]
