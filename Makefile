@@ -8,7 +8,7 @@ export PATH := $(BIN):$(PATH)
 export YOWASP_CACHE_DIR := $(CURDIR)/build/yowasp
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test check unit formal system house lint thirdparty clean
+.PHONY: demo test check unit formal system house lint thirdparty linux-smoke performance clean
 
 demo: $(STAMP)
 	$(BIN)/offloadcard demo
@@ -40,6 +40,14 @@ house: $(STAMP)
 
 thirdparty: $(STAMP)
 	$(BIN)/python -m pytest -q -m thirdparty tests
+
+# The page and the pictures, from the results in docs/performance/results.
+performance: $(STAMP)
+	$(BIN)/python -m sim.bench.page docs/performance
+
+# The bounded part of it: a Linux guest boots, writes and reads its drive, pings another.
+linux-smoke: $(STAMP)
+	$(BIN)/offloadcard linux --script tests/thirdparty/linux/smoke.sh
 
 clean:
 	rm -rf build

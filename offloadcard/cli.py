@@ -61,6 +61,8 @@ def demo(**options):
 @main.command()
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--list", "list_only", is_flag=True, help="List the scenarios.")
+@click.option("--all", "everything", is_flag=True,
+              help="Sustained runs and interference too, not bursts only.")
 @click.option("--preset", default="model", show_default=True)
 @click.option("--link", default="gen3x16", show_default=True, help="PCIe generation and lanes.")
 @click.option("--host-latency-ns", type=int,
@@ -69,6 +71,13 @@ def demo(**options):
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--json", "json_path", help="Write the records to this file.")
 @click.option("--waves", help="Record waveforms into this file.")
+@click.option("--sweep", "sweeps", multiple=True,
+              help="A sweep instead of scenarios; again for more.")
+@click.option("--out", default="build/sweep", show_default=True,
+              help="Sweep: a file for each point; what is there is kept.")
+@click.option("--workers", type=int, default=1, show_default=True,
+              help="Sweep: simulations at once.")
+@click.option("--scheduler", help="Sweep: address of a dask scheduler.  [default: processes here]")
 @_clear_errors
 def bench(**options):
     """Measure; print each figure beside its bound."""
@@ -90,11 +99,25 @@ def bench(**options):
 @click.option("--waves", help="Record waveforms into this file.")
 @click.option("--pcap", help="Record the wire's frames into this file.")
 @click.option("--out", help="Where the guests leave files.  [default: below build/linux/runs]")
+@click.option("--table", is_flag=True,
+              help="Write the table of docs/linux.md from build/linux/results.json; no more.")
 @_clear_errors
 def linux(**options):
     """Boot a real Linux on the card; give a shell, or run a script and end with its exit code."""
     from offloadcard.commands import linux as command
     sys.exit(command.run(**options))
+
+
+@main.command()
+@click.option("--tier", type=int, help="Up to this tier.  [default: all that the machine offers]")
+@click.option("--repeats", type=int, default=5, show_default=True, help="Runs of each.")
+@click.option("--seconds", type=float, default=2.0, show_default=True, help="Length of a run.")
+@click.option("--json", "json_path", help="Write the report to this file.")
+@_clear_errors
+def baseline(**options):
+    """Measure real software on this machine."""
+    from offloadcard.commands import baseline as command
+    _ends(command.run(**options))
 
 
 @main.command()

@@ -75,7 +75,7 @@ class Env:
         self.guest_octets, self.dram_octets, self.dram_path = guest_octets, dram_octets, dram_path
         self.log = set(log)
         self._tickets, self._flags, self._next_message = {}, [], 0
-        self.counts, self.on_interrupt = {}, None
+        self.counts, self.on_interrupt, self.on_frame = {}, None, None
         self.quiet_clocks, self.rest = quiet_clocks, None
 
     async def __aenter__(self):
@@ -166,7 +166,10 @@ class Env:
     WAKING = (Event.COMPLETION, Event.INTERRUPT, Event.MANAGEMENT)
 
     def _masks(self):
-        self.world.masks(log=self.log, wake=(*self.WAKING, *([Event.QUIET] if self.rest else ())))
+        wake = [*self.WAKING]
+        wake += [Event.QUIET] if self.rest else []
+        wake += [Event.FRAME_OUT] if self.on_frame else []
+        self.world.masks(log=self.log, wake=wake)
 
     def keep(self, *kinds):
         """Log these kinds of events from now on."""
@@ -188,6 +191,8 @@ class Env:
                     self.messages[message] = self.messages.get(message, 0) + 1
                     if self.on_interrupt is not None:
                         self.on_interrupt(int(record["a"]), message)
+                elif kind == Event.FRAME_OUT and self.on_frame is not None:
+                    self.on_frame(*self.world.wire_frame(int(record["a"])))
                 elif kind == Event.QUIET:
                     self.rest.begin()
             for flag in self._flags:
@@ -318,6 +323,11 @@ class Env:
     def wire_send(self, octets, *, error=False):
         """Queue a frame for the card's MAC; it goes at line rate."""
         self.world.wire_send(octets, error=error)
+
+    def listen_to_wire(self, on_frame):
+        """From now on call ``on_frame(time_ps, octets, error)`` for each frame the card sends."""
+        self.on_frame = on_frame
+        self._masks()
 
     def wire_received(self):
         """``[(time_ns, octets)]`` of what the card has sent; frames in error are left out."""

@@ -15,7 +15,8 @@ __all__ = ["Need", "NEEDS", "examine", "run"]
 
 
 class Need(NamedTuple):
-    """Something the project uses: ``kind`` is "python", "program", "package" or "header"."""
+    """Something the project uses: ``kind`` is "python", "program", "package", "header" or
+    "file"."""
     kind:     str
     name:     str
     used_for: str
@@ -44,6 +45,15 @@ NEEDS = (
     Need("header", "lz4.h", "waves (--waves)", "apt install liblz4-dev", False),
     Need("program", "mkfs.ext4", "demo: makes the drive's image", "apt install e2fsprogs", False),
     Need("program", "e2fsck", "demo: checks the drive's image", "apt install e2fsprogs", False),
+    *(Need("program", name, "linux: builds the kernel", f"apt install {package}", False)
+      for name, package in (("flex", "flex"), ("bison", "bison"), ("bc", "bc"),
+                            ("xz", "xz-utils"), ("setarch", "util-linux"))),
+    Need("file", "/usr/src/linux-source-6.1.tar.xz", "linux: the kernel's source",
+         "apt install linux-source-6.1", False),
+    *(Need("program", name, "linux: inside the guests", f"apt install {package}", False)
+      for name, package in (("lspci", "pciutils"), ("nvme", "nvme-cli"), ("fio", "fio"),
+                            ("iperf3", "iperf3"), ("ethtool", "ethtool"),
+                            ("ping", "iputils-ping"), ("ip", "iproute2"))),
     Need("program", "tcpdump", "making another capture", "apt install tcpdump", False),
 )
 
@@ -59,6 +69,8 @@ def _find(need):
                 return metadata.version(need.name)
             except metadata.PackageNotFoundError:
                 return None
+        case "file":
+            return need.name if Path(need.name).exists() else None
         case "header":
             places = (Path("/usr/include"), Path("/usr/local/include"))
             found = next((p / need.name for p in places if (p / need.name).exists()), None)
@@ -70,7 +82,8 @@ def _find(need):
 
 
 def _version(path):
-    if Path(path).name in ("mkfs.ext4", "e2fsck"):
+    # These know no --version, or take it for something else.
+    if Path(path).name in ("mkfs.ext4", "e2fsck", "ip", "ping", "ethtool"):
         return path
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10)

@@ -1,7 +1,6 @@
-"""``offloadcard linux``: a real Linux drives the card, in virtual time; the work is in ``sim/linux``."""
+"""``offloadcard linux``: a real Linux drives the card in virtual time; see ``sim/linux``."""
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,12 +10,6 @@ from .errors import CommandError
 from .late import late
 
 __all__ = ["run"]
-
-
-def _commit():
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True,
-                          text=True, check=False, cwd=Path(__file__).parent)
-    return done.stdout.strip() or "unknown"
 
 
 def _config(preset):
@@ -50,8 +43,13 @@ def _terminal():
     return Path(os.ttyname(sys.stdin.fileno()))
 
 
-def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt_ns, out):
+def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt_ns, out,
+        table):
     """Run the script, or give a shell; its exit code."""
+    if table:
+        changed = late("sim.linux.table").write()
+        console.print("docs/linux.md " + ("is written" if changed else "is as it was"))
+        return 0
     config = _config(preset)
     wanted = _script(script, guests)
     shell = script is None
@@ -92,5 +90,5 @@ def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt
                   f"second); trace {report['trace']}; files in {outcome.out}",
                   highlight=False, markup=False, soft_wrap=True)
     if not shell:
-        play.record(wanted, config, outcome, seed=seed, commit=_commit())
+        play.record(wanted, config, outcome, seed=seed)
     return outcome.code

@@ -66,14 +66,15 @@ class Aging:
             self._cursor = found + 1
 
     async def close(self, record, flags):
-        """A segment with FIN or RST passed on the flow of ``record``."""
-        if record.closing:
-            return
-        record.closing = True
+        """A segment with FIN or RST passed on the flow of ``record``: it goes, and with it the
+        other direction if they came together."""
         now = self.slowpath.port.now_ns()
         due = now if flags & TcpFlag.RST else now + self.linger_ns
-        self._number += 1
-        heapq.heappush(self._closing, (due, self._number, record))
+        for flow in (record, record.pair):
+            if flow is not None and not flow.closing:
+                flow.closing = True
+                self._number += 1
+                heapq.heappush(self._closing, (due, self._number, flow))
 
     async def sweep(self, *, epoch):
         """Take out at once whatever no packet has met since ``epoch``; how many that were."""

@@ -17,7 +17,7 @@ from .network import Port
 from .ports import ManagementError, Mutex
 from .slowpath import SlowPath
 from .topology import ProvisioningError, Topology
-from .volumes import Store, Volume, VolumeTable
+from .volumes import StorageLimit, Store, Volume, VolumeTable
 
 __all__ = ["Limit", "NetworkFunction", "Controller"]
 
@@ -272,6 +272,9 @@ class Controller:
             await self.slowpath.forget_function(function_id)
             for name in gone:
                 await self.volumes.clear(*name)
+            if gone:
+                await self.volumes.set_limit(function_id, StorageLimit(),
+                                             clock_mhz=self.path.clock_mhz)
             if self.networked.pop(function_id, None):
                 await self._link_down(function_id)
                 await self._set_limit(function_id, Limit())

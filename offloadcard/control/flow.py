@@ -119,3 +119,15 @@ class Decision:
     owners:        tuple[int, ...] = ()
     connections:   tuple = ()
     rules:         tuple[str, ...] = ()
+
+    def reply_to(self, flow):
+        """The flow of the replies to ``flow``, which this decides, as the card will see it."""
+        there = self.transposition.of(flow)
+        local = self.verdict == Verdict.FUNCTION
+        tunnel = self.transposition.push
+        return Flow(
+            direction=Direction.OUTBOUND if local else Direction.INBOUND,
+            function_id=self.function_id if local else 0,
+            vni=0 if local or tunnel is None else tunnel.vni,
+            source=there.destination, destination=there.source, protocol=flow.protocol,
+            source_port=there.destination_port, destination_port=there.source_port)

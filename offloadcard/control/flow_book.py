@@ -17,7 +17,12 @@ class FlowRecord:
     decision:   Decision
     owner:      int
     generation: int
+    payer:      int | None = None  # whose quota it counts against; the owner's unless told
+    pair:       object = None      # the record of the other direction, if they came together
     closing:    bool = False
+
+    def __post_init__(self):
+        self.payer = self.owner if self.payer is None else self.payer
 
 
 class FlowBook:
@@ -34,43 +39,48 @@ class FlowBook:
             raise ValueError(f"`quota` must be 1 to {rows}, not {quota!r}")
         self.rows      = rows
         self.quota     = quota
-        self.quotas    = {}  # owner -> its own quota
-        self.exceeded  = {}  # owner -> rows given up for want of quota
+        self.quotas    = {}  # payer -> its own quota
+        self.exceeded  = {}  # payer -> rows given up for want of quota
         self.by_handle = {}
         self.by_key    = {}
         self._of_owner = {}
+        self._of_payer = {}
         self._free     = list(range(rows - 1, -1, -1))
 
     def __len__(self):
         return len(self.by_handle)
 
     def of_owner(self, owner):
-        """Records of an owner, eldest first."""
+        """Records of an owner's generation, eldest first."""
         return list(self._of_owner.get(owner, {}).values())
+
+    def of_payer(self, payer):
+        """Records that count against the quota of ``payer``, eldest first."""
+        return list(self._of_payer.get(payer, {}).values())
 
     def touching(self, function_id):
         """Records whose decision asked the policy of ``function_id``."""
         return [record for record in self.by_handle.values()
                 if function_id in record.decision.owners or record.owner == function_id]
 
-    def quota_of(self, owner):
-        """Rows that ``owner`` may have."""
-        return self.quotas.get(owner, self.quota)
+    def quota_of(self, payer):
+        """Rows that ``payer`` may have."""
+        return self.quotas.get(payer, self.quota)
 
-    def count(self, owner):
-        """Rows that ``owner`` has."""
-        return len(self._of_owner.get(owner, ()))
+    def count(self, payer):
+        """Rows that ``payer`` has."""
+        return len(self._of_payer.get(payer, ()))
 
-    def victim(self, owner):
-        """The record that must go before ``owner`` gets another row, or ``None``."""
-        own, quota = self._of_owner.get(owner, {}), self.quota_of(owner)
+    def victim(self, payer):
+        """The record that must go before ``payer`` gets another row, or ``None``."""
+        own, quota = self._of_payer.get(payer, {}), self.quota_of(payer)
         if len(own) < quota and self._free:
             return None
         loser = own
         if len(own) >= quota:
-            self.exceeded[owner] = self.exceeded.get(owner, 0) + 1
+            self.exceeded[payer] = self.exceeded.get(payer, 0) + 1
         else:
-            richest = max(self._of_owner.values(), key=len, default={})
+            richest = max(self._of_payer.values(), key=len, default={})
             # Among equals nobody takes from another.
             loser = richest if len(richest) > len(own) + 1 else own
         return next(iter(loser.values()), None)
@@ -88,12 +98,14 @@ class FlowBook:
         self.by_handle[record.handle] = record
         self.by_key[record.key] = record
         self._of_owner.setdefault(record.owner, OrderedDict())[record.handle] = record
+        self._of_payer.setdefault(record.payer, OrderedDict())[record.handle] = record
 
     def remove(self, record):
         """Forget a record; its row is free after :meth:`give_back`."""
         del self.by_handle[record.handle]
         del self.by_key[record.key]
         del self._of_owner[record.owner][record.handle]
+        del self._of_payer[record.payer][record.handle]
 
 
 class Connections:

@@ -11,7 +11,8 @@ from ..gft import spec
 from ..rtl.octets import pack, size_of, unpack
 from . import icmp_error, neighbour
 from .aging import Aging
-from .encode import Stamp, entry_of_decision, flow_of_key
+from .encode import Stamp, entry_of_decision, flow_of_key, key_of_flow
+from .flow import Verdict
 from .flow_book import Connections, FlowBook, FlowRecord
 from .policy import evaluate
 from .ports import Mutex
@@ -52,7 +53,8 @@ class SlowPath:
     ``service_ns`` are the processor: a packet is done ``service_ns`` after its core began with it,
     or ``known_ns`` if the packet before it in its slot was of the same flow: then nothing is
     decided, a key is looked up. Both times are guesses, to be stated beside every connection rate
-    (:attr:`parameters`).
+    (:attr:`parameters`). With ``pairs`` the first packet of a connection has its replies decided,
+    too, within the same service time, so that each connection comes here once.
 
     Every ``epoch_ns`` an epoch ends (0: never); flows that no packet has met for ``idle_epochs`` of
     them go. A flow whose FIN was seen goes ``linger_ns`` later, one with RST at once.
@@ -62,7 +64,7 @@ class SlowPath:
     expires = 32      # flows that go before the next packet is served
 
     def __init__(self, port, table, network, *, cores=4, service_ns=20_000, known_ns=1_000,
-                 quota=None, epoch_ns=0, idle_epochs=2, linger_ns=1_000_000):
+                 quota=None, pairs=False, epoch_ns=0, idle_epochs=2, linger_ns=1_000_000):
         if idle_epochs < 1:
             raise ValueError(f"`idle_epochs` must be at least 1, not {idle_epochs!r}")
         self.scheduler   = Scheduler(cores=cores, service_ns=service_ns, known_ns=known_ns)
@@ -75,11 +77,12 @@ class SlowPath:
         self.connections = Connections()
         self.counters    = SlowPathCounters()
         self.generations = {}      # function -> (current, hard)
+        self.pairs       = pairs
         self._rows       = Mutex(port)  # which flow stands in which row, here and in the card
         self._stopping   = False
         self.parameters  = {"cores": cores, "service_ns": service_ns, "known_ns": known_ns,
                             "epoch_ns": epoch_ns, "idle_epochs": idle_epochs,
-                            "linger_ns": linger_ns, "quota": self.book.quota}
+                            "linger_ns": linger_ns, "quota": self.book.quota, "pairs": pairs}
         self.aging       = Aging(self, epoch_ns=epoch_ns, idle_epochs=idle_epochs,
                                  linger_ns=linger_ns)
 
@@ -229,6 +232,24 @@ class SlowPath:
         stamp = Stamp(owner=owner, generation=current)
         return entry_of_decision(flow, decision, stamp, template_of=self.network.template_of)
 
+    async def _other_direction(self, record):
+        """Decide the replies to ``record`` now, and put them into the table beside it.
+
+        The row counts against who opened the connection: nobody fills another's quota. What comes
+        of it is what the replies' first packet would be told anyway.
+        """
+        flow = record.decision.reply_to(record.flow)
+        key = pack(spec.Key, key_of_flow(flow))
+        decision = self.evaluate(flow) if key not in self.book.by_key else None
+        if decision is None or decision.verdict == Verdict.DROP or not decision.owners:
+            return
+        owner = decision.owners[0]
+        entry = self._entry(flow, decision, owner)
+        if await self._insert(key, flow, decision, owner, entry, payer=record.payer,
+                              keep=record):
+            record.pair = self.book.by_key[key]
+            record.pair.pair = record
+
     async def _new_flow(self, key, flow):
         decision = self.evaluate(flow)
         if not decision.owners:
@@ -239,15 +260,22 @@ class SlowPath:
         owner = decision.owners[0]
         entry = self._entry(flow, decision, owner)
         async with self._rows:
-            if await self._insert(key, flow, decision, owner, entry):
+            if await self._insert(key, flow, decision, owner, entry, payer=owner):
+                if self.pairs and decision.connections:
+                    await self._other_direction(self.book.by_key[key])
                 return spec.Verdict.LOOKUP
         self.counters.drop("NO_ROW")
         return spec.Verdict.DROP
 
-    async def _insert(self, key, flow, decision, owner, entry):
-        """Put a flow into a row; twice, if the card has no place for its hash at first."""
+    async def _insert(self, key, flow, decision, owner, entry, *, payer, keep=None):
+        """Put a flow into a row, tried twice if the card has no place for its hash at first.
+
+        ``keep`` is a record that does not go for it.
+        """
         for _ in range(2):
-            victim = self.book.victim(owner)
+            victim = self.book.victim(payer)
+            if victim is not None and victim is keep:
+                return False
             if victim is not None:
                 await self._evict(victim)
             handle = self.book.take()
@@ -256,11 +284,12 @@ class SlowPath:
             status, _ = await self.table.insert(key, entry, handle=handle)
             if status == spec.Status.OK:
                 self.counters.inserted += 1
-                self.book.add(FlowRecord(handle, key, flow, decision, owner, entry["generation"]))
+                self.book.add(FlowRecord(handle, key, flow, decision, owner, entry["generation"],
+                                         payer))
                 return True
             self.book.give_back(handle)
-            own = self.book.of_owner(owner)
-            if status != spec.Status.FULL or not own:
+            own = self.book.of_payer(payer)
+            if status != spec.Status.FULL or not own or own[0] is keep:
                 return False
             await self._evict(own[0])
         return False
@@ -340,7 +369,7 @@ class SlowPath:
         if rows:
             self.book.quotas[function_id] = rows
         over = self.book.count(function_id) - self.book.quota_of(function_id)
-        for record in self.book.of_owner(function_id)[:max(0, over)]:
+        for record in self.book.of_payer(function_id)[:max(0, over)]:
             await self.remove(record)
 
     async def forget_function(self, function_id):

@@ -8,7 +8,7 @@ from .house import House
 from .ports import Mutex
 from .topology import ProvisioningError
 
-__all__ = ["Volume", "Store", "VolumeTable"]
+__all__ = ["Volume", "StorageLimit", "Store", "VolumeTable"]
 
 _ALIGNMENT = 4096
 
@@ -39,6 +39,33 @@ class Volume:
     def octets(self):
         """Size."""
         return self.blocks * self.block_octets
+
+
+@dataclass(frozen=True)
+class StorageLimit:
+    """What a function may ask of its volumes; 0 is no limit. Bursts are what it may ask at once
+    after a rest: commands, and octets."""
+    commands_per_second: int = 0
+    octets_per_second:   int = 0
+    burst_commands:      int = 64
+    burst_octets:        int = 1 << 20
+
+    def rows(self, *, clock_mhz, round_cycles):
+        """Fields of ``LIMIT_COMMANDS`` and ``LIMIT_BLOCKS`` of a card with that clock."""
+        rows = []
+        for name, rate, burst, bits in (
+                ("commands_per_second", self.commands_per_second, self.burst_commands, (32, 16)),
+                ("octets_per_second", self.octets_per_second / 512, self.burst_octets // 512,
+                 (40, 24))):
+            credit = round(rate * round_cycles / (clock_mhz * 1_000_000) * 65_536)
+            if rate < 0 or credit >= 1 << bits[0] or (rate and not credit):
+                raise ProvisioningError(f"`{name}` must be one that the card can count, "
+                                        f"not {getattr(self, name)!r}")
+            if burst not in range(1 << bits[1]):
+                raise ProvisioningError(f"the burst beside `{name}` must fit {bits[1]} bits, "
+                                        f"not {burst!r}")
+            rows.append({"rate": credit, "burst": burst})
+        return rows
 
 
 class Store:
@@ -111,3 +138,21 @@ class VolumeTable:
         """How slow the media behind the volumes are; 0 is off."""
         await self.house.write("MEDIA_LATENCY", latency_cycles)
         await self.house.write("MEDIA_RATE", round(octets_per_cycle * 256))
+
+    # --- allowances -----------------------------------------------------------------------------
+
+    async def set_limit(self, function_id, limit, *, clock_mhz):
+        """Another allowance of a function, at once; what it has asked for already is charged."""
+        round_cycles = await self.house.read("LIMIT_ROUND")
+        commands, blocks = limit.rows(clock_mhz=clock_mhz, round_cycles=round_cycles)
+        async with self._mutex:
+            await self.house.write("LIMIT_INDEX", function_id)
+            await self.house.write("LIMIT_COMMANDS", commands)
+            await self.house.write("LIMIT_BLOCKS", blocks)
+            await self.house.write("LIMIT_STORE", 1)
+
+    async def exceeded(self, function_id):
+        """How often the function was put off for its allowance; wraps at 32 bits."""
+        async with self._mutex:
+            await self.house.write("LIMIT_INDEX", function_id)
+            return await self.house.read("LIMIT_EXCEEDED")

@@ -11,12 +11,17 @@ from offloadcard.rtl.buffer import Queue
 from offloadcard.rtl.ports import DmaWritePort
 
 from .admin_checks import AdminChecks
+from .admin_events import abort_states, event_states
 from .features import Features
 from .layouts import (
+    abort_row,
     admin_command,
     admin_row,
     command,
+    error_row,
     function_record,
+    journal_row,
+    named_command,
     queue_record,
     queue_update,
     result,
@@ -24,16 +29,7 @@ from .layouts import (
     volume_update,
 )
 from .pages import PageWriter
-from .spec import (
-    AERL,
-    VOLUMES,
-    AdminOpcode,
-    ErrorEvent,
-    EventType,
-    LogPage,
-    Status,
-    event_result,
-)
+from .spec import VOLUMES, AdminOpcode, LogPage, Status
 
 __all__ = ["Admin"]
 
@@ -79,6 +75,10 @@ class Admin(wiring.Component):
         Commands that are over.
     writes : ``Out(DmaWritePort(...))``
         Pages, to the guests.
+    aborts, found, abort_address, aborted :
+        As of :class:`~offloadcard.nvme_emul.abort.Abort`.
+    function_address, entry_address, counters, entry :
+        As of :class:`~offloadcard.nvme_emul.pages.PageWriter`.
     queue_address, fetched, ended :
         Looks up how many commands of a queue were fetched, and how many have ended.
     """
@@ -93,6 +93,7 @@ class Admin(wiring.Component):
         AdminOpcode.ASYNC_EVENT:  "HOLD",
         AdminOpcode.IDENTIFY:     "PAGE",
         AdminOpcode.GET_LOG_PAGE: "PAGE",
+        AdminOpcode.ABORT:        "ABORT",
     }
 
     def __init__(self, *, function_id_width, qid_width, slot_width, data_width, count_width,
@@ -114,6 +115,14 @@ class Admin(wiring.Component):
             "results":  Out(stream.Signature(result(slot_width=slot_width))),
             "writes":   Out(DmaWritePort(function_id_width=function_id_width, tag_width=1,
                                          data_width=data_width)),
+            "aborts":        Out(stream.Signature(named_command(**self.queue))),
+            "found":         In(1),
+            "abort_address": Out(function_id_width),
+            "aborted":       In(abort_row()),
+            "function_address": Out(function_id_width),
+            "entry_address":    Out(function_id_width + 2),
+            "counters":         In(journal_row()),
+            "entry":            In(error_row()),
             "cause_address": Out(function_id_width),
             "cause":         In(1),
             "queue_address": Out(function_id_width + qid_width),
@@ -126,7 +135,7 @@ class Admin(wiring.Component):
 
         functions = 1 << self.function_id_width
         given_shape = admin_row(**self.queue)
-        function_shape = function_record()
+        function_shape = function_record(slot_width=self.slot_width)
         queue_shape = queue_record(qid_width=self.qid_width)
 
         def rows(name, shape, depth):
@@ -164,7 +173,11 @@ class Admin(wiring.Component):
         m.submodules.pages = pages = PageWriter(
             function_id_width=self.function_id_width, data_width=self.data_width, mdts=self.mdts)
         wiring.connect(m, pages.writes, wiring.flipped(self.writes))
-        m.d.comb += [volume_r.addr.eq(pages.volume_address), pages.volume.eq(volume_r.data)]
+        m.d.comb += [
+            volume_r.addr.eq(pages.volume_address), pages.volume.eq(volume_r.data),
+            self.function_address.eq(pages.function_address), pages.counters.eq(self.counters),
+            self.entry_address.eq(pages.entry_address), pages.entry.eq(self.entry),
+        ]
 
         c        = Signal(given_shape)
         function = Signal(function_shape)
@@ -189,7 +202,9 @@ class Admin(wiring.Component):
             held_r.addr.eq(Cat((function.held - 1)[:2], function_id)),
             held_w.addr.eq(Cat(function.held[:2], function_id)), held_w.data.eq(c.cid),
             self.queue_address.eq(Cat(named, function_id)),
-            self.cause_address.eq(function_id),
+            self.cause_address.eq(function_id), self.abort_address.eq(function_id),
+            self.aborts.p.function_id.eq(function_id),
+            self.aborts.p.qid.eq(c.cdw10[:self.qid_width]), self.aborts.p.cid.eq(c.cdw10[16:]),
             self.results.payload.eq(answer), self.updates.payload.eq(finish),
             self.visits.payload.eq(function_id),
             features.function_id.eq(function_id), features.cdw10.eq(c.cdw10),
@@ -233,14 +248,12 @@ class Admin(wiring.Component):
                     m.next = "POST-EVENT"
 
             with m.State("BEGIN"):
+                m.d.sync += function.awake.eq(1)
+                m.d.comb += [function_w.data.awake.eq(1), function_w.en.eq(~function.awake)]
                 with m.Switch(c.opcode):
                     for opcode, state in self._BEGINS.items():
                         with m.Case(opcode):
                             m.next = state
-                    with m.Default():
-                        # Abort: commands in flight are left to end by themselves.
-                        m.d.sync += answer.dw0.eq(1)
-                        m.next = "RESULT"
 
             # --- queues -------------------------------------------------------------------
             with m.State("CREATE-CQ"):
@@ -253,6 +266,8 @@ class Admin(wiring.Component):
                 m.next = "CREATE-SQ-CQ"
             with m.State("CREATE-SQ-CQ"):
                 m.d.sync += other.eq(queue_r.data)
+                m.next = "CREATE-SQ-JUDGE"
+            with m.State("CREATE-SQ-JUDGE"):
                 m.next = "CREATE-SQ-CHECK"
             with m.State("CREATE-SQ-CHECK"):
                 unless(checks.create_sq, "USERS")
@@ -323,53 +338,17 @@ class Admin(wiring.Component):
                     with m.Else():
                         m.next = "RESULT"
             with m.State("FEATURE"):
+                m.next = "FEATURE-JUDGED"
+            with m.State("FEATURE-JUDGED"):
                 m.d.sync += [answer.status.eq(features.status),
                              answer.dw0.eq(Mux(features.status == 0, features.result, 0))]
                 m.d.comb += features.store.eq(features.status == 0)
                 m.next = "RESULT"
 
-            # --- events -------------------------------------------------------------------
-            with m.State("HOLD"):
-                with m.If(function.held == AERL + 1):
-                    m.d.sync += answer.status.eq(Status.ASYNC_EVENT_LIMIT_EXCEEDED)
-                    m.next = "RESULT"
-                with m.Else():
-                    m.d.comb += held_w.en.eq(1)
-                    m.d.sync += [function.held.eq(function.held + 1), answer.silent.eq(1)]
-                    m.next = "EVENT"
-            with m.State("EVENT-ROW"):
-                m.next = "EVENT-LOAD"
-            with m.State("EVENT-LOAD"):
-                m.d.sync += [function.eq(function_r.data), function.pending.eq(1), c.eq(0)]
-                m.next = "EVENT"
-            with m.State("EVENT"):
-                # A visit is asked for once; it ends by itself if the reason is gone by then.
-                m.d.comb += self.visits.valid.eq(
-                    function.pending & ~function.masked & (function.held != 0)
-                    & ~function.visiting)
-                with m.If(~self.visits.valid | self.visits.ready):
-                    m.d.comb += [function_w.en.eq(1), function_w.data.visiting.eq(
-                        function.visiting | self.visits.valid)]
-                    m.next = "RESULT"
-                    with m.If(c.opcode == 0):
-                        m.next = "IDLE"  # it was no command
-            with m.State("POST-EVENT"):
-                due = Signal()
-                m.d.comb += [
-                    due.eq(function.pending & ~function.masked & (function.held != 0)),
-                    function_w.en.eq(1), function_w.data.visiting.eq(0),
-                ]
-                m.d.sync += [
-                    answer.event.eq(1), answer.silent.eq(~due), answer.cid.eq(held_r.data),
-                    answer.dw0.eq(Mux(self.cause, *(
-                        event_result(EventType.ERROR, cause, LogPage.ERROR) for cause in (
-                            ErrorEvent.INVALID_DOORBELL_VALUE,
-                            ErrorEvent.INVALID_DOORBELL_REGISTER)))),
-                ]
-                with m.If(due):
-                    m.d.comb += [function_w.data.held.eq(function.held - 1),
-                                 function_w.data.pending.eq(0), function_w.data.masked.eq(1)]
-                m.next = "RESULT"
+            abort_states(m, self, slot=slot, function=function, function_w=function_w,
+                         answer=answer, qid_ok=checks.qid_ok)
+            event_states(m, self, c=c, function=function, function_r=function_r,
+                         function_w=function_w, held_r=held_r, held_w=held_w, answer=answer)
 
             with m.State("RESULT"):
                 m.d.comb += self.results.valid.eq(1)

@@ -22,7 +22,7 @@ class AdminChecks(wiring.Component):
 
     Timing
     ------
-    Combinational.
+    Outputs belong to the inputs of the cycle before.
 
     Parameters
     ----------
@@ -65,6 +65,12 @@ class AdminChecks(wiring.Component):
         m = Module()
 
         c = self.command
+        general, create_cq, create_sq, delete_cq = (Signal(11, name=name) for name in (
+            "is_general", "is_create_cq", "is_create_sq", "is_delete_cq"))
+        self._general, self._page = general, Signal.like(self.page)
+        m.d.sync += [self.general.eq(general), self.create_cq.eq(create_cq),
+                     self.create_sq.eq(create_sq), self.delete_cq.eq(delete_cq),
+                     self.page.eq(self._page)]
         qid, cqid = c.cdw10[:16], c.cdw11[16:]
         cqid_ok, size_ok, contiguous, aligned = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
@@ -77,11 +83,11 @@ class AdminChecks(wiring.Component):
 
         # The most general objection stands last and wins.
         with m.If((c.cdw11[16:] > self.io_queues) & c.cdw11[1]):
-            m.d.comb += self.create_cq.eq(Status.INVALID_INTERRUPT_VECTOR)
+            m.d.comb += create_cq.eq(Status.INVALID_INTERRUPT_VECTOR)
         with m.If(~self.other.cq_valid):
-            m.d.comb += self.create_sq.eq(Status.COMPLETION_QUEUE_INVALID)
-        for status, taken in ((self.create_cq, self.queue.cq_valid),
-                              (self.create_sq, self.queue.sq_valid | ~cqid_ok)):
+            m.d.comb += create_sq.eq(Status.COMPLETION_QUEUE_INVALID)
+        for status, taken in ((create_cq, self.queue.cq_valid),
+                              (create_sq, self.queue.sq_valid | ~cqid_ok)):
             with m.If(~aligned):
                 m.d.comb += status.eq(Status.INVALID_PRP_OFFSET)
             with m.If(~size_ok):
@@ -91,23 +97,23 @@ class AdminChecks(wiring.Component):
             with m.If(~contiguous):
                 m.d.comb += status.eq(Status.INVALID_FIELD)
         with m.If(self.queue.cq_users != 0):
-            m.d.comb += self.delete_cq.eq(Status.INVALID_QUEUE_DELETION)
+            m.d.comb += delete_cq.eq(Status.INVALID_QUEUE_DELETION)
         with m.If(~self.qid_ok | ~self.queue.cq_valid):
-            m.d.comb += self.delete_cq.eq(Status.INVALID_QUEUE_ID)
+            m.d.comb += delete_cq.eq(Status.INVALID_QUEUE_ID)
 
         self._pages(m, c)
         with m.If(c.bad):
-            m.d.comb += self.general.eq(Status.INVALID_FIELD)
+            m.d.comb += self._general.eq(Status.INVALID_FIELD)
         with m.Switch(c.opcode):
             with m.Case(*AdminOpcode):
                 pass
             with m.Default():
-                m.d.comb += self.general.eq(Status.INVALID_OPCODE)
+                m.d.comb += self._general.eq(Status.INVALID_OPCODE)
 
         return m
 
     def _pages(self, m, c):
-        p = self.page
+        p = self._page
         log_id = c.cdw10[:8]
         words, at, end = Signal(32), Signal(64), Signal(11)
         m.d.comb += [
@@ -130,17 +136,17 @@ class AdminChecks(wiring.Component):
                         if cns == IdentifyCns.ACTIVE_NAMESPACES:
                             wrong = c.nsid >= 0xFFFF_FFFE  # a list begins above it
                         if cns != IdentifyCns.CONTROLLER:
-                            m.d.comb += self.general.eq(Mux(wrong, Status.INVALID_NAMESPACE, 0))
+                            m.d.comb += self._general.eq(Mux(wrong, Status.INVALID_NAMESPACE, 0))
                 with m.Default():
-                    m.d.comb += self.general.eq(Status.INVALID_FIELD)
+                    m.d.comb += self._general.eq(Status.INVALID_FIELD)
         with m.Elif(c.opcode == AdminOpcode.GET_LOG_PAGE):
             m.d.comb += [p.words.eq(words), p.first.eq(at[2:32])]
             with m.If((words > _PAGE_WORDS) | (at[:2] != 0) | (at > end)):
-                m.d.comb += self.general.eq(Status.INVALID_FIELD)
+                m.d.comb += self._general.eq(Status.INVALID_FIELD)
             with m.Switch(log_id):
                 for log, kind in ((LogPage.ERROR, PageKind.ERROR), (LogPage.SMART, PageKind.SMART),
                                   (LogPage.FIRMWARE_SLOT, PageKind.FIRMWARE)):
                     with m.Case(log):
                         m.d.comb += p.kind.eq(kind)
                 with m.Default():
-                    m.d.comb += self.general.eq(Status.INVALID_LOG_PAGE)
+                    m.d.comb += self._general.eq(Status.INVALID_LOG_PAGE)

@@ -171,6 +171,7 @@ class Completion(wiring.Component):
                 port.p.slot.eq(given.slot), port.p.has_slot.eq(1), port.p.count.eq(1),
             ]
 
+        drop = Signal()  # no CQE: nobody waits for it, or its queue is gone
         with m.FSM(name="post"):
             with m.State("RESULT"):
                 m.d.sync += given.eq(self.results.payload)
@@ -191,14 +192,15 @@ class Completion(wiring.Component):
                 m.d.sync += owner.eq(owners_r.data)
                 m.next = "QUEUE"
             with m.State("QUEUE"):
-                m.d.sync += [row.eq(rows_r.data), state.eq(states_r.data), sqhd.eq(self.sqhd)]
+                m.d.sync += [row.eq(rows_r.data), state.eq(states_r.data), sqhd.eq(self.sqhd),
+                             drop.eq(given.silent | ~rows_r.data.valid)]
                 m.next = "POST"
             with m.State("POST"):
                 m.d.comb += [
                     states_w.addr.eq(own_id), states_w.data.eq(state),
                     states_w.data.finished.eq(state.finished + 1),
                 ]
-                with m.If(given.silent | ~row.valid):
+                with m.If(drop):
                     m.d.comb += merge.i[1].valid.eq(1)
                     with m.If(merge.i[1].ready):
                         m.d.comb += states_w.en.eq(1)
@@ -226,6 +228,7 @@ class Completion(wiring.Component):
         # Send the line: at once if there is a reason, kept until the port has taken it.
         waits = Signal()  # a result that does not fit stands before the line
         asked = Signal()
+        alone = Signal()  # nothing else is in flight
         group_shape = data.StructLayout({
             "function_id": function_id_width, "vector": 11, "interrupts": 1,
             "count": range(LINE_CQES + 1)})
@@ -242,7 +245,7 @@ class Completion(wiring.Component):
             m.d.sync += quiet.eq(quiet + 1)
         m.d.comb += [
             waits.eq(~fits),
-            asked.eq(line_full | (quiet == self.patience) | (self.busy <= inside)),
+            asked.eq(line_full | (quiet == self.patience) | alone),
             flush.eq((line_count != 0) & (asked | waits)),
             flushed.eq(flush & buffer.i.ready & groups.i.ready),
             buffer.i.valid.eq(flush & groups.i.ready),
@@ -254,6 +257,7 @@ class Completion(wiring.Component):
             buffer.i.p.address.eq(line_at), buffer.i.p.length.eq(line_count * CQE_OCTETS),
             buffer.i.p.first.eq(1), buffer.i.p.last.eq(1),
         ]
+        m.d.sync += alone.eq(self.busy <= inside)
         with m.If(flushed):
             m.d.sync += [line_count.eq(0), line_full.eq(0), quiet.eq(0)]
 
@@ -298,7 +302,9 @@ class Completion(wiring.Component):
                     with m.If(left == 1):
                         m.d.comb += groups.o.ready.eq(1)
                         m.next = "WRITE"
-        wiring.connect(m, merge.o, wiring.flipped(self.releases))
+        m.submodules.over = over = Buffer(end_shape)
+        wiring.connect(m, merge.o, over.i)
+        wiring.connect(m, over.o, wiring.flipped(self.releases))
 
         took = self.results.valid & self.results.ready
         gone = self.releases.valid & self.releases.ready

@@ -22,15 +22,19 @@ from offloadcard.rtl.ports import (
 from offloadcard.rtl.regbank import RegisterBank
 from offloadcard.rtl.worklist import WorkList
 
+from .abort import Abort
 from .admin import Admin
+from .allowance import STEP, Allowance
 from .completion import Completion
 from .cut import Tracker
 from .dispatch import Dispatch
 from .doorbell import Doorbell
 from .fetch import Fetch
+from .journal import Journal
 from .lifecycle import Lifecycle
 from .properties import Properties
 from .prp import PrpWalk
+from .ranges import Ranges
 from .slots import Release, SlotPool, Updates
 from .spec import MANAGEMENT, PAGE_OCTETS
 from .submission import Submission
@@ -111,13 +115,17 @@ class Controller(wiring.Component):
         s.properties = properties = Properties(queue_size=config.nvme_queue_size, **function_id)
         s.doorbell   = doorbell   = Doorbell(queues=queues, **queue)
         s.submission = submission = Submission(
-            queues=queues, slots=slots, cap=max(16, slots // 4), count_width=COUNT_WIDTH, **queue)
-        s.fetch      = fetch      = Fetch(tag_width=slot_width - 2, **queue, **slot, **width)
+            queues=queues, slots=slots, cap=max(16, slots // 4), fetches=slots // 4,
+            count_width=COUNT_WIDTH, **queue)
+        s.fetch      = fetch      = Fetch(
+            tag_width=slot_width - 2, count_width=COUNT_WIDTH, **queue, **slot, **width)
+        s.allowance  = allowance  = Allowance(**queue, **slot)
         s.pool       = pool       = SlotPool(count=slots)
         s.dispatch   = dispatch   = Dispatch(mdts_octets=config.nvme_mdts_octets, **queue, **slot)
         s.prp_read   = prp_read   = PrpWalk(**queue, **slot, **width)
         s.prp_write  = prp_write  = PrpWalk(
             cap=max(8, (1 << write_tags) // 2), count_width=PIECE_COUNT, **queue, **slot, **width)
+        s.ranges     = ranges     = Ranges(**queue, **slot, **width)
         s.transfer_read  = transfer_read  = TransferRead(
             tag_width=read_tags, **function_id, **slot, **width)
         s.transfer_write = transfer_write = TransferWrite(
@@ -125,6 +133,8 @@ class Controller(wiring.Component):
         s.tracker_read   = tracker_read   = Tracker(**slot)
         s.tracker_write  = tracker_write  = Tracker(**slot)
         s.completion = completion = Completion(**queue, **slot, **width)
+        s.abort      = abort      = Abort(**queue, **slot)
+        s.journal    = journal    = Journal(mdts_octets=config.nvme_mdts_octets, **queue, **slot)
         s.release    = release    = Release(count_width=COUNT_WIDTH, **queue, **slot)
         s.admin      = admin      = Admin(
             count_width=COUNT_WIDTH, io_queues=config.nvme_io_queues,
@@ -155,10 +165,12 @@ class Controller(wiring.Component):
         stream(properties.changes, lifecycle.changes)
         stream(doorbell.work, submission.work)
         stream(doorbell.wakes, submission.wakes)
-        stream(admin.visits, submission.events)
+        buffered(admin.visits, submission.events, "visits")
         stream(submission.fetches, fetch.i)
         stream(fetch.o, dispatch.i)
         stream(pool.take, dispatch.slots)
+        stream(submission.exceeded, allowance.exceeded)
+        stream(allowance.refills, submission.refills)
         m.d.comb += [
             doorbell.tail_address.eq(submission.tail_address), submission.tail.eq(doorbell.tail),
             doorbell.head_address.eq(submission.head_address), submission.head.eq(doorbell.head),
@@ -166,19 +178,28 @@ class Controller(wiring.Component):
             submission.posted.eq(completion.posted),
             release.function_addresses[0].eq(submission.done_address),
             submission.done.eq(release.functions[0]),
-            submission.room.eq(fetch.room),
+            submission.room.eq(fetch.room), submission.fetches_left.eq(fetch.left),
+            fetch.ended_address.eq(submission.done_address), submission.fetched.eq(fetch.ended),
+            allowance.allowed_address.eq(submission.allowed_address),
+            submission.allowed.eq(allowance.allowed),
         ]
 
         # --- commands ---------------------------------------------------------------------
-        for part in (prp_read, prp_write, completion, admin):
+        for part in (prp_read, prp_write, ranges, completion, admin, allowance, abort, journal):
             stream(dispatch.commands, part.commands)
         stream(dispatch.read, prp_read.i)
         stream(dispatch.write, prp_write.i)
         stream(dispatch.admin, admin.i)
-        for prp, transfer, tracker in ((prp_read, transfer_read, tracker_read),
-                                       (prp_write, transfer_write, tracker_write)):
-            stream(prp.segments, transfer.segments)
-            stream(prp.finals, tracker.finals)
+        stream(dispatch.ranges, ranges.i)
+        stream(prp_read.segments, transfer_read.segments)
+        buffered(prp_read.finals, tracker_read.finals, "finals_read")
+        s.segment_buffer = rest = Buffer(transfer_write.segments.payload.shape())
+        merged("segments", rest.i, prp_write.segments, ranges.segments)
+        stream(rest.o, transfer_write.segments)
+        s.finals_write = ends = Buffer(tracker_write.finals.payload.shape())
+        merged("finals", ends.i, prp_write.finals, ranges.finals)
+        stream(ends.o, tracker_write.finals)
+        for transfer, tracker in ((transfer_read, tracker_read), (transfer_write, tracker_write)):
             stream(transfer.done, tracker.done)
             m.d.comb += [transfer.latency.eq(bank.media_latency),
                          transfer.rate.eq(bank.media_rate)]
@@ -186,10 +207,32 @@ class Controller(wiring.Component):
             transfer_write.count_address.eq(prp_write.done_address),
             prp_write.done.eq(transfer_write.count),
         ]
+        for number, prp in enumerate((prp_read, prp_write, ranges)):
+            m.d.comb += [abort.slots[number].eq(prp.mark_slot),
+                         prp.marked.eq(abort.marks[number])]
 
         # --- ends -------------------------------------------------------------------------
+        s.admin_results = answers = Buffer(admin.results.payload.shape())
+        stream(admin.results, answers.i)
         merged("results", completion.results, dispatch.results, tracker_read.results,
-               tracker_write.results, admin.results)
+               tracker_write.results, answers.o)
+        ended = completion.results
+        for part in (abort, journal):
+            m.d.comb += [
+                part.ends.valid.eq(ended.valid & ended.ready), part.ends.p.slot.eq(ended.p.slot),
+                part.ends.p.status.eq(ended.p.status),
+                part.ends.p.told.eq(~ended.p.silent & ~ended.p.event),
+            ]
+        stream(admin.aborts, abort.i)
+        m.d.comb += [
+            admin.found.eq(abort.found), abort.function_address.eq(admin.abort_address),
+            admin.aborted.eq(abort.function),
+            journal.function_address.eq(admin.function_address),
+            journal.entry_address.eq(admin.entry_address),
+            admin.counters.eq(journal.function), admin.entry.eq(journal.entry),
+            journal.clears.valid.eq(admin.clears.valid & admin.clears.ready),
+            journal.clears.payload.eq(admin.clears.payload),
+        ]
         merged("releases", release.i, completion.releases, fetch.faults)
         stream(release.slots, pool.give)
         stream(release.released, submission.released)
@@ -226,11 +269,15 @@ class Controller(wiring.Component):
         self._events(m, doorbell, admin)
 
         # --- DMA --------------------------------------------------------------------------
-        tag_width = config.dma_tag_width - 2
-        s.read_mux  = read_mux  = DmaReadMux(count=4, tag_width=tag_width, **function_id, **width)
+        tag_width   = config.dma_tag_width - 2  # of a client; the reads have one more bit of them
+        s.read_mux  = read_mux  = DmaReadMux(count=5, tag_width=tag_width - 1, **function_id,
+                                             **width)
         s.write_mux = write_mux = DmaWriteMux(count=3, tag_width=tag_width, **function_id, **width)
-        for client, part in zip(read_mux.clients, (fetch, prp_read, prp_write, transfer_write)):
-            self._join(m, part.reads.requests, client.requests)
+        for client, part in zip(read_mux.clients,
+                                (fetch, prp_read, prp_write, ranges, transfer_write)):
+            s += (rest := Buffer(part.reads.requests.payload.shape()))
+            stream(part.reads.requests, rest.i)
+            self._join(m, rest.o, client.requests)
             self._join(m, client.beats, part.reads.beats)
         for client, part in zip(write_mux.clients, (transfer_read, completion, admin)):
             self._join(m, part.writes.beats, client.beats)
@@ -265,6 +312,14 @@ class Controller(wiring.Component):
             bank.read_octets.eq(transfer_read.octets), bank.write_octets.eq(transfer_write.octets),
             bank.completions.eq(completion.completions),
             bank.doorbell_errors.eq(doorbell.errors), bank.busy.eq(submission.busy),
+            allowance.store.eq(bank.limit_store_write),
+            allowance.store_address.eq(bank.limit_index),
+            allowance.row.commands.eq(bank.limit_commands.rate),
+            allowance.row.commands_burst.eq(bank.limit_commands.burst),
+            allowance.row.blocks.eq(bank.limit_blocks.rate),
+            allowance.row.blocks_burst.eq(bank.limit_blocks.burst),
+            bank.limit_round.eq(STEP << config.function_id_width),
+            bank.limit_exceeded.eq(allowance.exceeded_count),
         ]
 
         return m

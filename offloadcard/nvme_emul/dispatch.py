@@ -7,7 +7,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .layouts import command, fetched_sqe, result, volume_update
-from .spec import BROADCAST_NSID, VOLUMES, Opcode, Sqe, Status
+from .spec import BROADCAST_NSID, DSM_DEALLOCATE, VOLUMES, Opcode, Sqe, Status
 
 __all__ = ["Dispatch"]
 
@@ -39,7 +39,7 @@ class Dispatch(wiring.Component):
         Rows of the volume table.
     commands : ``Out(stream.Signature(command(...), always_ready=True))``
         Every command, once.
-    admin, read, write : ``Out(stream.Signature(slot_width))``
+    admin, read, write, ranges : ``Out(stream.Signature(slot_width))``
         Slots of commands to carry out.
     results : ``Out(stream.Signature(result(...)))``
         Commands that are over already.
@@ -63,6 +63,7 @@ class Dispatch(wiring.Component):
             "admin":    Out(stream.Signature(slot_width)),
             "read":     Out(stream.Signature(slot_width)),
             "write":    Out(stream.Signature(slot_width)),
+            "ranges":   Out(stream.Signature(slot_width)),
             "results":  Out(stream.Signature(result(slot_width=slot_width))),
             "accepted": Out(64),
             "refused":  Out(64),
@@ -104,8 +105,9 @@ class Dispatch(wiring.Component):
         named   = Signal()  # NSID is one of a volume
         all_ns  = Signal()
         bad     = Signal()
-        is_read, is_write, is_zeroes, is_flush = (Signal(name=name) for name in (
-            "is_read", "is_write", "is_zeroes", "is_flush"))
+        is_read, is_write, is_zeroes, is_flush, is_ranges, advice = (
+            Signal(name=name) for name in (
+                "is_read", "is_write", "is_zeroes", "is_flush", "is_ranges", "advice"))
         too_long = Signal()
         outside  = Signal()
         offset   = Signal(52)
@@ -131,12 +133,17 @@ class Dispatch(wiring.Component):
                     is_write.eq(sqe.opcode == Opcode.WRITE),
                     is_zeroes.eq(sqe.opcode == Opcode.WRITE_ZEROES),
                     is_flush.eq(sqe.opcode == Opcode.FLUSH),
+                    is_ranges.eq(sqe.opcode == Opcode.DATASET_MANAGEMENT),
+                    # Other attributes are hints about future use: taken note of, no more.
+                    advice.eq((sqe.opcode == Opcode.DATASET_MANAGEMENT)
+                              & ((sqe.cdw11 & DSM_DEALLOCATE) == 0)),
                 ]
                 m.next = "RANGE"
             with m.State("RANGE"):
                 m.d.sync += [
                     outside.eq((end > row.blocks) & int(self.check_range)),
-                    octets.eq(Mux(row.blocks_4096, blocks << 12, blocks << 9)),
+                    octets.eq(Mux(is_ranges, 512,
+                                  Mux(row.blocks_4096, blocks << 12, blocks << 9))),
                     offset.eq(Mux(row.blocks_4096, slba[:40] << 12, slba[:40] << 9)),
                 ]
                 m.next = "JUDGE"
@@ -145,9 +152,9 @@ class Dispatch(wiring.Component):
                 # The most general objection stands last and wins.
                 m.d.sync += status.eq(Status.SUCCESS)
                 with m.If(~is_flush):
-                    with m.If((is_write | is_zeroes) & row.read_only):
+                    with m.If((is_write | is_zeroes | is_ranges) & row.read_only):
                         m.d.sync += status.eq(Status.WRITE_TO_READ_ONLY)
-                    with m.If(outside):
+                    with m.If(outside & ~is_ranges):
                         m.d.sync += status.eq(Status.LBA_OUT_OF_RANGE)
                     with m.If(too_long):
                         m.d.sync += status.eq(Status.INVALID_FIELD)
@@ -155,12 +162,12 @@ class Dispatch(wiring.Component):
                     m.d.sync += status.eq(Status.INVALID_NAMESPACE)
                 with m.If(bad):
                     m.d.sync += status.eq(Status.INVALID_FIELD)
-                with m.If(~(is_read | is_write | is_zeroes | is_flush)):
+                with m.If(~(is_read | is_write | is_zeroes | is_flush | is_ranges)):
                     m.d.sync += status.eq(Status.INVALID_OPCODE)
                 m.next = "TELL"
             with m.State("TELL"):
                 m.d.comb += self.commands.valid.eq(1)
-                m.d.sync += over.eq((status != 0) | is_flush)
+                m.d.sync += over.eq((status != 0) | is_flush | advice)
                 with m.If(~is_admin):
                     with m.If(status == 0):
                         m.d.sync += self.accepted.eq(self.accepted + 1)
@@ -174,15 +181,18 @@ class Dispatch(wiring.Component):
                     m.d.comb += self.results.valid.eq(1)
                 with m.Elif(is_read):
                     m.d.comb += self.read.valid.eq(1)
+                with m.Elif(is_ranges):
+                    m.d.comb += self.ranges.valid.eq(1)
                 with m.Else():
                     m.d.comb += self.write.valid.eq(1)
-                targets = (self.admin, self.read, self.write, self.results)
+                targets = (self.admin, self.read, self.write, self.ranges, self.results)
                 with m.If(Cat(t.valid & t.ready for t in targets).any()):
                     m.next = "TAKE"
 
         p = self.commands.p
         m.d.comb += [
-            *(target.payload.eq(slot) for target in (self.admin, self.read, self.write)),
+            *(target.payload.eq(slot)
+              for target in (self.admin, self.read, self.write, self.ranges)),
             self.results.p.slot.eq(slot),
             self.results.p.status.eq(status),
             p.slot.eq(slot),
@@ -191,6 +201,7 @@ class Dispatch(wiring.Component):
                 "cid", "opcode", "nsid", "prp1", "prp2", "cdw10", "cdw11", "cdw12", "cdw13")),
             p.bad.eq(bad), p.volume.eq((sqe.nsid - 1)[:2]), p.zeroes.eq(is_zeroes),
             p.offset.eq(offset), p.octets.eq(octets),
+            p.blocks_4096.eq(row.blocks_4096), p.blocks.eq(row.blocks),
         ]
 
         return m

@@ -20,8 +20,8 @@ class Doorbell(wiring.Component):
 
     Timing
     ------
-    One write per cycle, never back-pressured; its value is in memory, and the work told, 2 cycles
-    later. An update waits for a cycle without a write.
+    One write per cycle, never back-pressured; its value is in memory 3 cycles later, the cycle in
+    which the work is told. An update waits for two cycles without a write.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Doorbell(wiring.Component):
         write, update = self.writes, self.updates
 
         # First cycle: look both queues up.
-        w_valid = Signal()
+        w_valid, v_valid = Signal(), Signal()
         w       = Signal.like(write.payload)
         exists  = Signal()
         m.d.sync += [w_valid.eq(write.valid), w.eq(write.payload),
@@ -96,12 +96,14 @@ class Doorbell(wiring.Component):
         address = Signal(self.function_id_width + self.qid_width)
         m.d.comb += [
             address.eq(Cat(w.qid[:self.qid_width], w.function_id)),
-            update.ready.eq(~w_valid),
+            update.ready.eq(~w_valid & ~v_valid),
         ]
         updated = Signal(self.function_id_width + self.qid_width)
         m.d.comb += updated.eq(Cat(update.p.qid, update.p.function_id))
 
-        # Second cycle: check and keep.
+        # Second cycle: check. Third cycle: keep.
+        address_v = Signal.like(address)
+        m.d.sync += [v_valid.eq(w_valid), address_v.eq(address)]
         wrong = []
         for name, valid, value, completion, address_in, out in (
                 ("tails", w.tail_valid, w.tail, 0, self.tail_address, self.tail),
@@ -118,6 +120,8 @@ class Doorbell(wiring.Component):
             inside   = Signal(name=f"{name}_inside")
             bad      = Signal(name=f"{name}_bad")
             taken    = Signal(name=f"{name}_taken")
+            value_v  = Signal(16, name=f"{name}_value")
+            right_v  = Signal(name=f"{name}_right")
             m.d.comb += [
                 queues_r.addr.eq(Cat(write.p.qid[:self.qid_width], write.p.function_id)),
                 written.eq(w_valid & valid),
@@ -129,14 +133,15 @@ class Doorbell(wiring.Component):
                 queues_w.data.valid.eq(update.p.valid),
                 queues_w.data.size.eq(update.p.size),
                 queues_w.en.eq(taken),
-                values_w.addr.eq(Mux(w_valid, address, updated)),
-                values_w.data.eq(Mux(w_valid, value[:16], 0)),
-                values_w.en.eq(Mux(w_valid, written & known & inside, taken)),
+                values_w.addr.eq(Mux(v_valid, address_v, updated)),
+                values_w.data.eq(Mux(v_valid, value_v, 0)),
+                values_w.en.eq(Mux(v_valid, right_v, taken)),
                 values_r.addr.eq(address_in),
                 out.eq(values_r.data),
             ]
             told = self.wakes if completion else self.work
             m.d.sync += [
+                value_v.eq(value[:16]), right_v.eq(written & known & inside),
                 told.valid.eq(written & known & inside),
                 told.payload.eq(w.function_id if completion else address),
             ]

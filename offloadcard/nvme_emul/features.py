@@ -31,7 +31,7 @@ class Features(wiring.Component):
 
     Timing
     ------
-    ``status`` and ``result`` belong to the inputs of the cycle before; a set is stored in the
+    ``status`` and ``result`` belong to the inputs of two cycles before; a set is stored in the
     cycle of ``store``.
 
     Parameters
@@ -102,30 +102,32 @@ class Features(wiring.Component):
         with m.If(under):
             m.d.comb += default.eq(0)
 
-        m.d.comb += self.result.eq(Mux(self.set, 0, rows_r.data ^ default))
+        result, status = Signal(32), Signal(11)
+        m.d.sync += [self.result.eq(result), self.status.eq(status)]
+        m.d.comb += result.eq(Mux(self.set, 0, rows_r.data ^ default))
         with m.Switch(identifier):
             with m.Case(*_MASKS):
                 with m.If((identifier == Feature.TEMPERATURE_THRESHOLD)
                           & ((self.cdw11[16:20] != 0) | self.cdw11[21])):
-                    m.d.comb += self.status.eq(Status.INVALID_FIELD)  # no other sensor
+                    m.d.comb += status.eq(Status.INVALID_FIELD)  # no other sensor
                 with m.If((identifier == Feature.POWER_MANAGEMENT) & self.set
                           & (self.cdw11[:5] != 0)):
-                    m.d.comb += self.status.eq(Status.INVALID_FIELD)  # one power state
+                    m.d.comb += status.eq(Status.INVALID_FIELD)  # one power state
             with m.Case(Feature.NUMBER_OF_QUEUES):
-                m.d.comb += self.result.eq((self.io_queues - 1) * 0x10001)
+                m.d.comb += result.eq((self.io_queues - 1) * 0x10001)
                 with m.If(self.set & (self.cdw11[:16].all() | self.cdw11[16:].all())):
-                    m.d.comb += self.status.eq(Status.INVALID_FIELD)
+                    m.d.comb += status.eq(Status.INVALID_FIELD)
                 with m.Elif(self.set & self.queues_exist):
-                    m.d.comb += self.status.eq(Status.COMMAND_SEQUENCE_ERROR)
+                    m.d.comb += status.eq(Status.COMMAND_SEQUENCE_ERROR)
             with m.Case(Feature.INTERRUPT_VECTOR_CONFIG):
-                m.d.comb += self.result.eq(Mux(self.set, 0, self.cdw11[:16]))
+                m.d.comb += result.eq(Mux(self.set, 0, self.cdw11[:16]))
                 with m.If(self.cdw11[:16] > self.io_queues):
-                    m.d.comb += self.status.eq(Status.INVALID_FIELD)
+                    m.d.comb += status.eq(Status.INVALID_FIELD)
             with m.Default():
-                m.d.comb += self.status.eq(Status.INVALID_FIELD)
+                m.d.comb += status.eq(Status.INVALID_FIELD)
         with m.If(self.set & self.cdw10[31]):
-            m.d.comb += self.status.eq(Status.FEATURE_NOT_SAVEABLE)
+            m.d.comb += status.eq(Status.FEATURE_NOT_SAVEABLE)
         with m.Elif(~self.set & (self.cdw10[8:11] != 0)):
-            m.d.comb += self.status.eq(Status.INVALID_FIELD)  # no select
+            m.d.comb += status.eq(Status.INVALID_FIELD)  # no select
 
         return m

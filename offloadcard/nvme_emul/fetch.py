@@ -33,8 +33,8 @@ class Fetch(wiring.Component):
     ----------
     function_id_width, qid_width, data_width, slot_width : int
         Widths in bits.
-    tag_width : int
-        Width of the tags; ``2 ** tag_width`` fetches are in flight at most.
+    tag_width, count_width : int
+        Width of the tags, ``2 ** tag_width`` fetches are in flight at most; of counts of fetches.
 
     Members
     -------
@@ -42,27 +42,38 @@ class Fetch(wiring.Component):
         Fetches.
     room : ``Out(1)``
         A fetch offered now is taken as soon as the port takes it.
+    left : ``Out(range(2 ** tag_width + 1))``
+        Tags that nobody has.
     reads : ``Out(DmaReadPort(...))``
         The guests' memory.
     o : ``Out(stream.Signature(fetched_sqe(...)))``
         Entries, those of one fetch in order.
     faults : ``Out(stream.Signature(release(...)))``
         Fetches that failed.
+    ended_address : ``In(function_id_width)``
+        Function to look up.
+    ended : ``Out(count_width)``
+        Its fetches that are over, one cycle later; wraps.
     """
 
     check_error = True  # a mutant leaves it out
 
-    def __init__(self, *, function_id_width, qid_width, data_width, slot_width, tag_width):
+    def __init__(self, *, function_id_width, qid_width, data_width, slot_width, tag_width,
+                 count_width):
         self.queue = {"function_id_width": function_id_width, "qid_width": qid_width}
         self.port  = {"function_id_width": function_id_width, "tag_width": tag_width,
                       "data_width": data_width}
-        self.tag_width = tag_width
+        self.function_id_width = function_id_width
+        self.tag_width, self.count_width = tag_width, count_width
         super().__init__({
             "i":      In(stream.Signature(fetch(**self.queue))),
             "room":   Out(1),
+            "left":   Out(range((1 << tag_width) + 1)),
             "reads":  Out(DmaReadPort(**self.port)),
             "o":      Out(stream.Signature(fetched_sqe(**self.queue))),
             "faults": Out(stream.Signature(release(slot_width=slot_width, **self.queue))),
+            "ended_address": In(function_id_width),
+            "ended":         Out(count_width),
         })
 
     def elaborate(self, platform):
@@ -102,6 +113,10 @@ class Fetch(wiring.Component):
             records_w.en.eq(taken),
         ]
 
+        left = Signal.like(self.left, init=tags)
+        m.d.sync += left.eq(left - taken + pool.give.valid)
+        m.d.comb += self.left.eq(left)
+
         # Answers: lines of one fetch come one after the other.
         m.d.comb += [widen.i.valid.eq(self.reads.beats.valid),
                      widen.i.payload.eq(self.reads.beats.payload)]
@@ -132,6 +147,19 @@ class Fetch(wiring.Component):
             *(self.faults.p[name].eq(record[name]) for name in ("function_id", "qid", "count")),
             pool.give.payload.eq(ended.o.p.tag),
         ]
+        # Fetches that are over, of each function. Rows are read while an entry is offered.
+        m.submodules.counts = counts = memory.Memory(
+            shape=self.count_width, depth=1 << self.function_id_width, init=[])
+        counts_w = counts.write_port()
+        counts_r = counts.read_port(transparent_for=(counts_w,))
+        counts_l = counts.read_port(transparent_for=(counts_w,))
+        owner    = Signal(self.function_id_width)
+        m.d.comb += [
+            counts_r.addr.eq(record.function_id), counts_w.addr.eq(owner),
+            counts_w.data.eq(counts_r.data + 1),
+            counts_l.addr.eq(self.ended_address), self.ended.eq(counts_l.data),
+        ]
+        m.d.sync += [counts_w.en.eq(pool.give.valid), owner.eq(record.function_id)]
         with m.FSM(name="leave"):
             with m.State("READ"):
                 m.d.sync += error.eq(ended.o.p.error)

@@ -11,7 +11,8 @@ __all__ = ["STATUS_WIDTH", "PIECE_OCTETS", "PIECES_WIDTH", "OFFSET_WIDTH", "OCTE
            "doorbell_write", "queue_update", "fetched_sqe", "command", "admin_command", "result",
            "release", "volume_row", "volume_update", "segment", "piece", "final", "piece_done",
            "posted_row", "released_queue", "fetch",
-           "admin_row", "queue_record", "function_record"]
+           "admin_row", "queue_record", "function_record", "ended_command", "journal_row",
+           "error_row", "named_command", "abort_row", "allowance"]
 
 STATUS_WIDTH = 11   # SCT and SC
 PIECE_OCTETS = 512  # a transfer is moved in pieces of this size
@@ -76,6 +77,8 @@ def command(*, function_id_width, qid_width, slot_width):
         "cdw12":       32,
         "cdw13":       32,
         "volume":      2,
+        "blocks_4096": 1,   # of its volume
+        "blocks":      40,
         "zeroes":      1,
         "offset":      OFFSET_WIDTH,
         "octets":      OCTETS_WIDTH,
@@ -207,12 +210,52 @@ def queue_record(*, qid_width):
         "cq_users": qid_width + 1})
 
 
-def function_record():
+def function_record(*, slot_width):
     """What the admin engine knows of a function."""
     return data.StructLayout({
         "io_queues": 8,    # that exist, both kinds
         "held":      3,    # Asynchronous Event Requests
+        "awake":     1,    # it sent a command since its controller was reset
         "pending":   1,    # an event is due
         "masked":    1,    # until the log page is read
         "visiting":  1,    # the event queue will be visited
+        "aborting":  1,    # the Abort in `abort_slot` waits for the end of its command
+        "abort_slot":  slot_width,
+        "abort_round": 1,  # of the function's abort row when it began to wait
     })
+
+
+def ended_command(*, slot_width):
+    """A command is over with ``status``; ``told`` if the guest sees a CQE of it."""
+    return data.StructLayout({"slot": slot_width, "status": STATUS_WIDTH, "told": 1})
+
+
+def journal_row():
+    """What the commands of a function did. Data units are 1,000 blocks of 512 octets, the
+    ``rest`` is less than one; ``entries`` of the error log are valid."""
+    return data.StructLayout({
+        "read_units": 32, "read_rest": 10, "written_units": 32, "written_rest": 10,
+        "reads": 40, "writes": 40, "errors": 32, "entries": 3})
+
+
+def error_row():
+    """A command that failed."""
+    return data.StructLayout({
+        "error_count": 32, "qid": 16, "cid": 16, "status": STATUS_WIDTH, "lba": 64, "nsid": 32})
+
+
+def named_command(*, function_id_width, qid_width):
+    """A command as its guest knows it."""
+    return data.StructLayout({"function_id": function_id_width, "qid": qid_width, "cid": 16})
+
+
+def abort_row():
+    """Of a function: ``round`` changes when a command to be aborted is over; whether it was."""
+    return data.StructLayout({"round": 1, "aborted": 1})
+
+
+def allowance():
+    """What a function may ask for: credit per round (16 fraction bits) and at most, of commands
+    and of blocks of 512 octets. A rate of 0 does not limit."""
+    return data.StructLayout({
+        "commands": 32, "commands_burst": 16, "blocks": 40, "blocks_burst": 24})

@@ -10,7 +10,7 @@ from offloadcard.rtl.buffer import Buffer
 from offloadcard.rtl.ports import DmaWritePort
 
 from . import spec_pages as pages
-from .layouts import volume_row
+from .layouts import error_row, journal_row, volume_row
 from .spec import PAGE_OCTETS, VOLUMES, Status
 
 __all__ = ["PageKind", "PageWriter", "page_request"]
@@ -64,8 +64,8 @@ def rom(*, mdts):
 class PageWriter(wiring.Component):
     """Write a page, or a part of it, to the guest that asked; what lies behind its end is 0.
 
-    Constant words come from ROM; the function's own (serial, SUBNQN, CNTLID, volumes) are put in
-    as they pass.
+    Constant words come from ROM; the function's own (serial, SUBNQN, CNTLID, volumes, counters,
+    errors) are put in as they pass.
 
     Timing
     ------
@@ -90,6 +90,11 @@ class PageWriter(wiring.Component):
         Volume to look up.
     volume : ``In(volume_row())``
         Its row, one cycle later.
+    function_address, entry_address :
+        Looks up what the function's commands did, and one of its error log's entries, in
+        :class:`~offloadcard.nvme_emul.journal.Journal`.
+    counters, entry : ``In(journal_row())``, ``In(error_row())``
+        Those rows, one cycle later.
     """
 
     def __init__(self, *, function_id_width, data_width, mdts):
@@ -102,6 +107,10 @@ class PageWriter(wiring.Component):
                                        data_width=data_width)),
             "volume_address": Out(function_id_width + 2),
             "volume": In(volume_row()),
+            "function_address": Out(function_id_width),
+            "entry_address":    Out(function_id_width + 2),
+            "counters":         In(journal_row()),
+            "entry":            In(error_row()),
         })
 
     def elaborate(self, platform):
@@ -122,37 +131,51 @@ class PageWriter(wiring.Component):
         rom_r   = store.read_port()
         index   = Signal(31)   # of the word that ROM reads now
         index_r = Signal(31)   # of the word that is there now
+        small   = Signal()     # its number is less than 1,024
         advance = Signal()
         inside  = Signal()
-        reads   = Signal()
+        reads   = Signal()     # all move on by one word
+        prime   = Signal()
         m.d.comb += rom_r.en.eq(reads)
         with m.Switch(p.kind):
             for kind, (base, count) in _ROM.items():
                 with m.Case(kind):
                     m.d.comb += [rom_r.addr.eq(base + index[:(count - 1).bit_length()]),
-                                 inside.eq(index_r < count)]
-        word = Signal(32)
+                                 inside.eq(small & (index_r[:10] < count))]
+        word, word_r = Signal(32), Signal(32)
+        number_r = Signal(10)
+        newest   = Signal(2)
+        at       = Signal(2)  # entry of the word that comes next
+        m.d.comb += [
+            number_r.eq(index_r[:10]), self.function_address.eq(p.function_id),
+            newest.eq(self.counters.errors[:2] - 1),
+            at.eq(newest - Mux(reads, index[4:6], index_r[4:6])),
+            self.entry_address.eq(Cat(at, p.function_id)),
+        ]
+        # Each kind's word rests in a register before one is chosen.
+        words = {kind: Signal(32, name=f"word_{kind.name.lower()}") for kind in PageKind}
+        self._controller(m, words[PageKind.CONTROLLER], rom_r.data, inside, number_r)
+        self._namespace(m, words[PageKind.NAMESPACE], rom_r.data, inside, number_r, row)
+        self._smart(m, words[PageKind.SMART], rom_r.data, inside, number_r)
+        self._errors(m, words[PageKind.ERROR], small, number_r)
+        m.d.comb += words[PageKind.FIRMWARE].eq(Mux(inside, rom_r.data, 0))
+        for number, entry in enumerate(entries):
+            with m.If(small & (number_r == number) & (number < active)):
+                m.d.comb += words[PageKind.LIST].eq(entry)
+        tail = pages.nguid(0, 0)[8:]
+        for number, value in ((0, 0x1002),  # NIDT NGUID, NIDL 16
+                              (1, Cat(p.nsid[:16], p.function_id)),
+                              (3, int.from_bytes(tail[:4], "little")),
+                              (4, int.from_bytes(tail[4:], "little"))):
+            with m.If(small & (number_r == number)):
+                m.d.comb += words[PageKind.DESCRIPTORS].eq(value)
+        rested = {kind: Signal.like(value, name=f"{value.name}_r") for kind, value in words.items()}
+        with m.If(reads):
+            m.d.sync += [rested[kind].eq(value) for kind, value in words.items()]
         with m.Switch(p.kind):
-            with m.Case(PageKind.CONTROLLER):
-                self._controller(m, word, rom_r.data, inside, index_r)
-            with m.Case(PageKind.NAMESPACE):
-                self._namespace(m, word, rom_r.data, inside, index_r, row)
-            with m.Case(PageKind.LIST):
-                for number, entry in enumerate(entries):
-                    with m.If((index_r == number) & (number < active)):
-                        m.d.comb += word.eq(entry)
-            with m.Case(PageKind.DESCRIPTORS):
-                with m.Switch(index_r):
-                    with m.Case(0):
-                        m.d.comb += word.eq(0x1002)  # NIDT NGUID, NIDL 16
-                    with m.Case(1):
-                        m.d.comb += word.eq(Cat(p.nsid[:16], p.function_id))
-                    with m.Case(3, 4):
-                        tail = pages.nguid(0, 0)[8:]
-                        m.d.comb += word.eq(Mux(index_r[0], int.from_bytes(tail[:4], "little"),
-                                                int.from_bytes(tail[4:], "little")))
-            with m.Case(PageKind.SMART, PageKind.FIRMWARE):
-                m.d.comb += word.eq(Mux(inside, rom_r.data, 0))
+            for kind, value in rested.items():
+                with m.Case(kind):
+                    m.d.comb += word.eq(value)
 
         # Beats: one segment up to the page's end at PRP1, the rest at PRP2.
         m.submodules.buffer = buffer = Buffer(self.writes.beats.payload.shape())
@@ -182,7 +205,7 @@ class PageWriter(wiring.Component):
             buffer.i.p.first.eq(opened), buffer.i.p.last.eq(last), buffer.i.valid.eq(full),
             advance.eq(~full | buffer.i.ready),
             store_it.eq(valid & advance & (sent != size)),
-            reads.eq(store_it | ~valid),
+            reads.eq(store_it | prime),
         ]
         with m.If(advance):
             m.d.sync += full.eq(0)
@@ -192,12 +215,14 @@ class PageWriter(wiring.Component):
             with m.Switch(lane):
                 for number in range(lanes):
                     with m.Case(number):
-                        m.d.sync += beat[32 * number:][:32].eq(word)
+                        m.d.sync += beat[32 * number:][:32].eq(word_r)
             m.d.sync += [
                 lane.eq(lane + 1), sent.eq(sent + 1),
                 full.eq((lane == lanes - 1) | (sent + 1 == size)), last.eq(sent + 1 == size),
-                index.eq(index + 1), index_r.eq(index),
             ]
+        with m.If(reads):
+            m.d.sync += [index.eq(index + 1), index_r.eq(index), word_r.eq(word),
+                         small.eq(index[10:] == 0)]
         with m.If(self.writes.answers.valid):
             m.d.sync += [answers.eq(answers + 1),
                          failed.eq(failed | self.writes.answers.p.error)]
@@ -234,7 +259,14 @@ class PageWriter(wiring.Component):
                 with m.Else():
                     m.next = "PRIME"
             with m.State("PRIME"):
-                m.d.sync += [index.eq(index + 1), index_r.eq(index), valid.eq(1)]
+                m.d.comb += prime.eq(1)
+                m.next = "PRIME-KIND"
+            with m.State("PRIME-KIND"):
+                m.d.comb += prime.eq(1)
+                m.next = "PRIME-WORD"
+            with m.State("PRIME-WORD"):
+                m.d.comb += prime.eq(1)
+                m.d.sync += valid.eq(1)
                 m.next = "WORDS"
             with m.State("WORDS"):
                 with m.If((sent == size) & advance):
@@ -290,3 +322,31 @@ class PageWriter(wiring.Component):
                     m.d.comb += word.eq(constant | (row.read_only << 24))
                 with m.Case(104 // 4):  # NGUID
                     m.d.comb += word.eq(Cat(self.i.p.nsid[:16], self.i.p.function_id))
+
+    def _smart(self, m, word, constant, inside, index):
+        """Counters whose fields are 16 octets each, 8 of which are ever used."""
+        c = self.counters
+        m.d.comb += word.eq(Mux(inside, constant, 0))
+        with m.If(inside):
+            with m.Switch(index):
+                for at, value in ((32, c.read_units + (c.read_rest != 0)),
+                                  (48, c.written_units + (c.written_rest != 0)),
+                                  (64, c.reads), (80, c.writes), (176, c.errors)):
+                    wide = Signal(64, name=f"smart_{at}")
+                    m.d.comb += wide.eq(value)
+                    with m.Case(at // 4):
+                        m.d.comb += word.eq(wide[:32])
+                    with m.Case(at // 4 + 1):
+                        m.d.comb += word.eq(wide[32:])
+
+    def _errors(self, m, word, small, index):
+        """The error log, newest entry first."""
+        e = self.entry
+        with m.If(small & (index[4:] < self.counters.entries)):
+            with m.Switch(index[:4]):
+                for at, value in ((0, e.error_count), (2, Cat(e.qid, e.cid)),
+                                  # Status as in a CQE, Do Not Retry; no parameter is blamed.
+                                  (3, Cat(C(0, 1), e.status, C(0b1000, 4), C(0xFFFF, 16))),
+                                  (4, e.lba[:32]), (5, e.lba[32:]), (6, e.nsid)):
+                    with m.Case(at):
+                        m.d.comb += word.eq(value)

@@ -25,7 +25,7 @@ class PrpWalk(wiring.Component):
     Commands take turns page by page. A command that needs a part of its list is parked until the
     part has come, 64 octets at a time, into a line of memory of its own; others go on meanwhile.
     Entries and chained pointers inside a list must be page aligned, so each fetch makes progress
-    and a hostile list ends.
+    and a hostile list ends. A command that shall be aborted ends at its next turn.
 
     Timing
     ------
@@ -54,6 +54,10 @@ class PrpWalk(wiring.Component):
     finals : ``Out(stream.Signature(final(...)))``
         Commands whose segments have all been issued, how many pieces they make, and what was
         wrong.
+    mark_slot : ``Out(slot_width)``
+        Slot to look up.
+    marked : ``In(1)``
+        Its command shall be aborted, one cycle later.
     done_address, done :
         Looks up how many pieces of a function have ended.
     """
@@ -74,6 +78,8 @@ class PrpWalk(wiring.Component):
             "segments": Out(stream.Signature(segment(
                 function_id_width=function_id_width, **slot))),
             "finals":   Out(stream.Signature(final(**slot))),
+            "mark_slot":    Out(slot_width),
+            "marked":       In(1),
             "done_address": Out(function_id_width),
             "done":         In(count_width),
         })
@@ -134,16 +140,15 @@ class PrpWalk(wiring.Component):
 
         # Pieces of one function in flight.
         in_cap = Signal(init=1)
+        owner  = Signal(self.function_id_width)
         if self.cap is not None:
             m.submodules.issued = issued = memory.Memory(
                 shape=self.count_width, depth=1 << self.function_id_width, init=[])
             issued_w = issued.write_port()
             issued_r = issued.read_port(transparent_for=(issued_w,))
             in_flight = Signal(self.count_width)
-            m.d.comb += [
-                in_flight.eq(issued_r.data - self.done),
-                in_cap.eq(in_flight <= self.cap - 8),
-            ]
+            m.d.comb += in_flight.eq(issued_r.data - self.done)
+            m.d.sync += in_cap.eq(in_flight <= self.cap - 8)
 
         command_ = Signal(given_shape)
         state    = Signal(state_shape)
@@ -152,6 +157,10 @@ class PrpWalk(wiring.Component):
         entry    = Signal(64)
         address  = Signal(64)
         length   = Signal(range(4097))
+        room     = Signal(range(4097))   # in the page
+        rest     = Signal(OCTETS_WIDTH)  # after this segment
+        over, few = Signal(), Signal()   # nothing is left; no more than a page is
+        aborted  = Signal()
         pieces   = Signal(4)
         status   = Signal(11)
         misplaced = Signal()
@@ -186,10 +195,12 @@ class PrpWalk(wiring.Component):
             self.reads.requests.p.tag.eq(slot),
             self.reads.requests.p.address.eq(pointer),
             self.reads.requests.p.length.eq(fetched << 3),
-            self.done_address.eq(command_.function_id),
+            owner.eq(command_.function_id),
+            self.done_address.eq(owner),
+            self.mark_slot.eq(turns.o.p.slot),
         ]
         if self.cap is not None:
-            m.d.comb += [issued_r.addr.eq(command_.function_id),
+            m.d.comb += [issued_r.addr.eq(owner),
                          issued_w.addr.eq(command_.function_id),
                          issued_w.data.eq(issued_r.data + pieces)]
 
@@ -202,7 +213,8 @@ class PrpWalk(wiring.Component):
                     m.next = "ROW"
             with m.State("ROW"):
                 m.d.sync += [command_.eq(given_r.data), state.eq(states_r.data),
-                             line.eq(lines_r.data)]
+                             line.eq(lines_r.data), aborted.eq(self.marked)]
+                m.d.comb += owner.eq(given_r.data.function_id)
                 with m.If(fresh):
                     m.d.sync += [
                         state.mode.eq(FIRST), state.offset.eq(given_r.data.offset),
@@ -210,6 +222,9 @@ class PrpWalk(wiring.Component):
                     ]
                 m.next = "PLACE"
             with m.State("PLACE"):
+                m.d.sync += room.eq(4096)
+                with m.If((state.mode == FIRST) & ~command_.zeroes):
+                    m.d.sync += room.eq(4096 - command_.prp1[:12])
                 with m.Switch(state.mode):
                     with m.Case(FIRST):
                         m.d.sync += address.eq(command_.prp1)
@@ -219,15 +234,14 @@ class PrpWalk(wiring.Component):
                         m.d.sync += address.eq(entry)
                 m.next = "SIZE"
             with m.State("SIZE"):
-                room = Signal(range(4097))
-                m.d.comb += [
-                    room.eq(Mux(command_.zeroes, 4096, 4096 - address[:12])),
-                    misplaced.eq(Mux(state.mode == FIRST, address[:2] != 0, address[:12] != 0)
-                                 & ~command_.zeroes),
-                ]
+                m.d.comb += misplaced.eq(Mux(state.mode == FIRST, address[:2] != 0,
+                                             address[:12] != 0) & ~command_.zeroes)
                 m.d.sync += length.eq(Mux(state.left < room, state.left, room))
                 with m.If(failed):
                     m.d.sync += status.eq(Status.DATA_TRANSFER_ERROR)
+                    m.next = "FINAL"
+                with m.Elif(aborted):
+                    m.d.sync += status.eq(Status.ABORT_REQUESTED)
                     m.next = "FINAL"
                 with m.Elif(misplaced):
                     m.d.sync += status.eq(Status.INVALID_PRP_OFFSET)
@@ -242,25 +256,26 @@ class PrpWalk(wiring.Component):
                 with m.Else():
                     m.next = "OFFER"
             with m.State("OFFER"):
-                m.d.comb += [self.segments.valid.eq(1),
+                m.d.comb += [self.segments.valid.eq(1), rest.eq(state.left - length),
                              pieces.eq((length + 511)[9:])]
+                m.d.sync += [over.eq(state.left == length), few.eq(rest <= 4096)]
                 with m.If(self.segments.ready):
                     if self.cap is not None:
                         m.d.comb += issued_w.en.eq(1)
                     m.d.sync += [
                         state.offset.eq(state.offset + length),
-                        state.left.eq(state.left - length),
+                        state.left.eq(rest),
                         state.pieces.eq(state.pieces + pieces),
                     ]
                     m.next = "NEXT"
             with m.State("NEXT"):
                 m.d.comb += next_.eq(state)
-                with m.If(state.left == 0):
+                with m.If(over):
                     m.next = "FINAL"
                 with m.Elif(command_.zeroes):
                     m.d.comb += states_w.en.eq(1)
                     m.next = "AGAIN"
-                with m.Elif((state.mode == FIRST) & (state.left <= 4096)):
+                with m.Elif((state.mode == FIRST) & few):
                     m.d.comb += [next_.mode.eq(SECOND), states_w.en.eq(1)]
                     m.next = "AGAIN"
                 with m.Elif(state.mode == FIRST):

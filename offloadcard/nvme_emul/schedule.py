@@ -33,6 +33,8 @@ class Schedule(wiring.Component):
     Members
     -------
     work, wakes, events, released : as of :class:`~offloadcard.nvme_emul.submission.Submission`
+    refills : ``In(stream.Signature(function_id_width))``
+        Functions whose allowances let them go on.
     again : ``In(stream.Signature(queue_id_width))``
         A queue that has to be visited again.
     starved_address : ``Out(queue_id_width)``
@@ -53,6 +55,7 @@ class Schedule(wiring.Component):
             "events":          In(stream.Signature(function_id_width)),
             "released":        In(stream.Signature(released_queue(
                 function_id_width=function_id_width, qid_width=qid_width), always_ready=True)),
+            "refills":         In(stream.Signature(function_id_width)),
             "again":           In(stream.Signature(width)),
             "starved_address": Out(width),
             "starved":         In(1),
@@ -70,8 +73,10 @@ class Schedule(wiring.Component):
         # A function that freed something is remembered; a release waits one cycle if it must.
         late, late_id = Signal(), Signal(self.function_id_width)
         m.d.comb += [
-            woken.i.valid.eq(self.wakes.valid | late),
-            woken.i.payload.eq(Mux(self.wakes.valid, self.wakes.payload, late_id)),
+            woken.i.valid.eq(self.wakes.valid | late | self.refills.valid),
+            woken.i.payload.eq(Mux(self.wakes.valid, self.wakes.payload,
+                                   Mux(late, late_id, self.refills.payload))),
+            self.refills.ready.eq(~self.wakes.valid & ~late),
         ]
         with m.If(~self.wakes.valid):
             m.d.sync += late.eq(0)

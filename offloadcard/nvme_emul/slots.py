@@ -151,7 +151,7 @@ class Updates(wiring.Component):
 
     Timing
     ------
-    Latency 0 cycles; an update is taken in the cycle in which the last part takes it.
+    Latency 1 cycle; an update is taken in the cycle after the last part took it.
 
     Parameters
     ----------
@@ -179,16 +179,19 @@ class Updates(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        taken = Signal(self.count)  # earlier
+        # The update rests in a register; it is done in the cycle after the last part took it.
+        given = Signal.like(self.i.payload)
+        full  = Signal()
+        taken = Signal(self.count)
         now   = Signal(self.count)
-        m.d.comb += self.i.ready.eq((taken | now).all())
+        m.d.comb += self.i.ready.eq(full & taken.all())
         for number, part in enumerate(self.o):
             m.d.comb += [
-                part.payload.eq(self.i.payload),
-                part.valid.eq(self.i.valid & ~taken[number]),
+                part.payload.eq(given),
+                part.valid.eq(full & ~taken[number]),
                 now[number].eq(part.valid & part.ready),
             ]
-        with m.If(self.i.valid):
-            m.d.sync += taken.eq(Mux(self.i.ready, 0, taken | now))
+        m.d.sync += [given.eq(self.i.payload), full.eq(self.i.valid & ~self.i.ready),
+                     taken.eq(Mux(self.i.ready, 0, taken | now))]
 
         return m

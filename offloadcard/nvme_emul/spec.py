@@ -15,10 +15,11 @@ from offloadcard.rtl.regmap import Register, RegisterMap
 __all__ = [
     "VERSION", "PAGE_OCTETS", "DOORBELL_BASE", "SQE_OCTETS", "CQE_OCTETS", "AdminOpcode",
     "Opcode", "Status", "Feature", "LogPage", "IdentifyCns", "EventType", "ErrorEvent", "Sqe",
-    "Cqe", "Capabilities", "ControllerConfiguration", "ControllerStatus", "AdminQueueAttributes",
+    "Cqe", "DsmRange", "DSM_RANGE_OCTETS", "DSM_DEALLOCATE", "Capabilities",
+    "ControllerConfiguration", "ControllerStatus", "AdminQueueAttributes",
     "PROPERTIES", "doorbell_offset", "status_field", "event_result", "VolumeIndex", "VolumeFlags",
-    "MANAGEMENT", "VOLUMES", "BROADCAST_NSID", "SHST_NORMAL", "SHST_COMPLETE", "AERL", "ACL",
-    "CSS_NVM",
+    "LimitCommands", "LimitBlocks", "MANAGEMENT", "VOLUMES", "BROADCAST_NSID", "SHST_NORMAL",
+    "SHST_COMPLETE", "AERL", "ACL", "CSS_NVM",
 ]
 
 VERSION        = 0x0001_0400  # 1.4.0
@@ -49,10 +50,11 @@ class AdminOpcode(enum.IntEnum):
 
 class Opcode(enum.IntEnum):
     """I/O command opcodes of the NVM command set."""
-    FLUSH        = 0x00
-    WRITE        = 0x01
-    READ         = 0x02
-    WRITE_ZEROES = 0x08
+    FLUSH              = 0x00
+    WRITE              = 0x01
+    READ               = 0x02
+    WRITE_ZEROES       = 0x08
+    DATASET_MANAGEMENT = 0x09
 
 
 class Status(enum.IntEnum):
@@ -63,6 +65,7 @@ class Status(enum.IntEnum):
     INVALID_FIELD              = 0x002
     DATA_TRANSFER_ERROR        = 0x004
     INTERNAL_ERROR             = 0x006
+    ABORT_REQUESTED            = 0x007
     ABORT_SQ_DELETED           = 0x008
     INVALID_NAMESPACE          = 0x00B
     COMMAND_SEQUENCE_ERROR     = 0x00C
@@ -157,6 +160,16 @@ class Cqe(data.Struct):
     more:   1
     dnr:    1
 
+
+class DsmRange(data.Struct):
+    """A range of Dataset Management; 16 octets."""
+    cattr: 32
+    nlb:   32
+    slba:  64
+
+
+DSM_RANGE_OCTETS = size_of(DsmRange)
+DSM_DEALLOCATE   = 1 << 2  # cdw11, AD
 
 assert size_of(Sqe) == SQE_OCTETS
 assert size_of(Cqe) == CQE_OCTETS
@@ -260,6 +273,19 @@ class VolumeFlags(data.Struct):
     _rsvd3:      13
 
 
+class LimitCommands(data.Struct):
+    """Commands that a function may ask for."""
+    rate:  32   # a round, 16 fraction bits; 0 is unlimited
+    burst: 16
+    _rsvd: 16
+
+
+class LimitBlocks(data.Struct):
+    """Blocks of 512 octets that a function may ask for."""
+    rate:  40   # a round, 16 fraction bits; 0 is unlimited
+    burst: 24
+
+
 _OURS = "ours"
 
 MANAGEMENT = RegisterMap("nvme_management", (
@@ -273,6 +299,15 @@ MANAGEMENT = RegisterMap("nvme_management", (
              doc="cycles that each access of up to 512 octets waits for the media; 0 is off"),
     Register("MEDIA_RATE",    0x048, 20, "rw", _OURS,
              doc="octets a cycle that the media move, 8 fraction bits; 0 is unlimited"),
+    Register("LIMIT_INDEX",    0x050, 16, "rw", _OURS, doc="function of the limits' window"),
+    Register("LIMIT_COMMANDS", 0x058, LimitCommands, "rw", _OURS,
+             doc="allowance of commands to be stored"),
+    Register("LIMIT_BLOCKS",   0x060, LimitBlocks, "rw", _OURS,
+             doc="allowance of blocks of 512 octets to be stored"),
+    Register("LIMIT_STORE",    0x068, 1, "wo", _OURS, doc="any write stores both allowances"),
+    Register("LIMIT_ROUND",    0x070, 32, "ro", _OURS, doc="cycles of a round"),
+    Register("LIMIT_EXCEEDED", 0x078, 32, "ro", _OURS,
+             doc="how often the function's queues were put off; wraps"),
     Register("COMMANDS",      0x080, 64, "ro", _OURS, doc="I/O commands accepted"),
     Register("REFUSED",       0x088, 64, "ro", _OURS, doc="I/O commands answered with an error"),
     Register("READ_OCTETS",   0x090, 64, "ro", _OURS, doc="octets read from volumes"),

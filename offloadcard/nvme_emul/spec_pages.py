@@ -6,12 +6,12 @@ from amaranth.lib import data
 
 from offloadcard.rtl.octets import pack, size_of
 
-from .spec import ACL, AERL, VERSION, VOLUMES
+from .spec import ACL, AERL, VERSION, VOLUMES, status_field
 
 __all__ = ["PowerState", "IdentifyController", "LbaFormat", "IdentifyNamespace",
            "NamespaceDescriptor", "ErrorEntry", "SmartLog", "FirmwareSlotLog", "IEEE_OUI",
            "SERIAL", "SUBNQN", "subnqn", "serial", "nguid", "controller_page", "namespace_page",
-           "smart_page", "firmware_page", "ERROR_ENTRIES", "VENDOR_ID"]
+           "smart_page", "error_entry", "firmware_page", "ERROR_ENTRIES", "VENDOR_ID"]
 
 VENDOR_ID     = 0x1B96     # ours to choose; matches no driver's quirk table with our device id
 IEEE_OUI      = 0x02_4F43  # locally administered
@@ -19,6 +19,8 @@ SERIAL        = "OFFLOADCARD-0000    "                       # digits 12 to 15: 
 SUBNQN        = "nqn.2024-01.org.offloadcard:nvme-tenant-0000"  # last four: function_id
 ERROR_ENTRIES = 4
 MODEL_NUMBER  = "OffloadCard NVMe".ljust(40)
+ONCS_DATASET_MANAGEMENT = 1 << 2
+ONCS_WRITE_ZEROES       = 1 << 3
 FIRMWARE      = "1.0".ljust(8)
 
 assert SERIAL.index("0000") % 4 == 0 and SUBNQN.index("0000") % 4 == 0
@@ -193,7 +195,13 @@ class SmartLog(data.Struct):
     data_units_written: 128
     host_reads:         128
     host_writes:        128
-    _rest:              3328
+    ctrl_busy_time:     128
+    power_cycles:       128
+    power_on_hours:     128
+    unsafe_shutdowns:   128
+    media_errors:       128
+    num_err_log_entries: 128
+    _rest:              2560
 
 
 class FirmwareSlotLog(data.Struct):
@@ -241,7 +249,7 @@ def controller_page(function_id, *, mdts):
         "frmw": 0x03,  # slot 1 only, read only
         "lpa": 0x04,   # extended data: NUMDU and offsets
         "elpe": ERROR_ENTRIES - 1, "wctemp": 343, "cctemp": 353, "sqes": 0x66, "cqes": 0x44,
-        "nn": VOLUMES, "oncs": 1 << 3, "vwc": 1, "awun": 0, "awupf": 0,
+        "nn": VOLUMES, "oncs": ONCS_DATASET_MANAGEMENT | ONCS_WRITE_ZEROES, "vwc": 1,
         "subnqn": octets(subnqn(function_id), 256), "psd": [{"mp": 2500}],
     })
 
@@ -250,15 +258,25 @@ def namespace_page(function_id, nsid, *, blocks, blocks_4096, read_only):
     """What Identify Namespace returns for a volume."""
     return pack(IdentifyNamespace, {
         "nsze": blocks, "ncap": blocks, "nuse": blocks, "nsfeat": 0, "nlbaf": 1,
-        "flbas": int(blocks_4096), "dlfeat": 1, "nsattr": int(read_only),
+        "flbas": int(blocks_4096),
+        "dlfeat": 9,   # deallocated blocks read 0; Write Zeroes knows the Deallocate bit
+        "nsattr": int(read_only),
         "nguid": list(nguid(function_id, nsid)),
         "lbaf": [{"lbads": 9}, {"lbads": 12}],
     })
 
 
-def smart_page():
-    """The constant SMART log of a drive without wear."""
-    return pack(SmartLog, {"temperature": 310, "avail_spare": 100, "spare_thresh": 10})
+def smart_page(**counters):
+    """The SMART log of a drive without wear; ``counters`` by their fields' names."""
+    return pack(SmartLog, {"temperature": 310, "avail_spare": 100, "spare_thresh": 10,
+                           "power_cycles": 1, **counters})
+
+
+def error_entry(*, error_count, sqid, cid, status, lba, nsid):
+    """An entry of the error log; ``status`` is SCT and SC."""
+    return pack(ErrorEntry, {
+        "error_count": error_count, "sqid": sqid, "cid": cid,
+        "status": status_field(status) << 1, "location": 0xFFFF, "lba": lba, "nsid": nsid})
 
 
 def firmware_page():

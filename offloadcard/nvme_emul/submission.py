@@ -26,7 +26,7 @@ class Submission(wiring.Component):
 
     Timing
     ------
-    A visit takes 7 cycles.
+    A visit takes 9 cycles.
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ class Submission(wiring.Component):
         Queues a function has, the admin queue included.
     slots, cap : int
         Commands in flight, of all functions and of one; nobody holds more than are left free.
+    fetches : int
+        Fetches in flight; a function has a quarter of them at most, and no more than are left.
     count_width : int
         Width of the counts of commands; they wrap.
 
@@ -53,8 +55,19 @@ class Submission(wiring.Component):
         Entries to fetch.
     room : ``In(1)``
         A fetch would be taken soon.
-    tail_address, tail, head_address, head, posted_address, posted, done_address, done :
-        Looks up a queue's tail, a completion queue's head and state, a function's ended commands.
+    allowed_address : ``Out(function_id_width)``
+        Function to look up.
+    allowed : ``In(1)``
+        Its allowances let its I/O queues be visited, one cycle later.
+    exceeded : ``Out(stream.Signature(function_id_width, always_ready=True))``
+        Functions that had to wait for their allowances.
+    refills : ``In(stream.Signature(function_id_width))``
+        Functions that may be visited again.
+    fetches_left : ``In(range(fetches + 1))``
+        Fetches that nobody has.
+    tail_address, tail, head_address, head, posted_address, posted, done_address, done, fetched :
+        Looks up a queue's tail, a completion queue's head and state, a function's ended commands
+        and ended fetches.
     function_addresses, queue_address, sqhd_address : ``In``
         What others look up: commands fetched of a function, of a queue; a queue's head.
     functions, queue, sqhd : ``Out``
@@ -65,9 +78,12 @@ class Submission(wiring.Component):
 
     check_room = True  # a mutant leaves it out
 
-    def __init__(self, *, function_id_width, qid_width, queues, slots, cap, count_width):
+    def __init__(self, *, function_id_width, qid_width, queues, slots, cap, fetches, count_width):
         if not BATCH <= cap <= slots:
             raise ValueError(f"`cap` must be {BATCH} to `slots`, not {cap!r}")
+        if fetches < 4:
+            raise ValueError(f"`fetches` must be at least 4, not {fetches!r}")
+        self.fetches_in_flight = fetches
         self.widths = {"function_id_width": function_id_width, "qid_width": qid_width}
         self.function_id_width, self.qid_width = function_id_width, qid_width
         self.queues, self.slots, self.cap = queues, slots, cap
@@ -90,6 +106,12 @@ class Submission(wiring.Component):
             "posted":           In(posted_row()),
             "done_address":     Out(function_id_width),
             "done":             In(count_width),
+            "fetched":          In(count_width),
+            "fetches_left":     In(range(fetches + 1)),
+            "allowed_address":  Out(function_id_width),
+            "allowed":          In(1),
+            "exceeded":         Out(stream.Signature(function_id_width, always_ready=True)),
+            "refills":          In(stream.Signature(function_id_width)),
             "function_address": In(function_id_width),
             "function":         Out(count_width),
             "queue_address":    In(width),
@@ -120,6 +142,7 @@ class Submission(wiring.Component):
             source, target = getattr(self, name), getattr(schedule, name)
             m.d.comb += [target.valid.eq(source.valid), target.payload.eq(source.payload)]
         wiring.connect(m, wiring.flipped(self.events), schedule.events)
+        wiring.connect(m, wiring.flipped(self.refills), schedule.refills)
 
         sq_w, sq_r = rows("sqs", data.StructLayout(
             {"valid": 1, "size": 16, "base": 64, "cqid": self.qid_width}))
@@ -131,6 +154,8 @@ class Submission(wiring.Component):
         function_w, function_r = rows("of_function", self.count_width,
                                       1 << self.function_id_width,
                                       extra=(self.function_address, self.function))
+        fetches_w, fetches_r   = rows("fetches_of_function", self.count_width,
+                                      1 << self.function_id_width)
         queue_w, queue_r       = rows("of_queue", self.count_width,
                                       extra=(self.queue_address, self.queue))
 
@@ -145,24 +170,37 @@ class Submission(wiring.Component):
         queue_id    = Signal(width)
         function_id = queue_id[self.qid_width:]
         is_event    = Signal()
+        limited     = Signal()  # an I/O queue: allowances count
         sq          = Signal.like(sq_r.data)
         tail, head  = Signal(16), Signal(16)
+        span        = Signal(17)  # where a fetch has to end: the tail, or the queue's end
         was_starved = Signal()
         in_flight   = Signal(self.count_width)
+        fetching    = Signal(self.count_width)
         of_queue    = Signal(self.count_width)
         of_function = Signal(self.count_width)
+        fetches_of  = Signal(self.count_width)
+        posted      = Signal.like(self.posted)
+        cq_head     = Signal(16)
         reserved    = Signal(16)
-        occupied    = Signal(16)
         pending     = Signal(16)
         cq_last     = Signal(16)
-        room        = Signal(16)
+        cq_entries  = Signal(17)
+        ahead       = Signal(signed(17))  # entries that the guest has not taken, or less 1 round
+        usable      = Signal(signed(18))
+        occupied    = Signal(17)
+        room        = Signal(signed(19))
         waiting     = Signal(16)
         limit       = Signal(4)
         count       = Signal(4)
+        over, held  = Signal(), Signal()  # over its share; over its allowances
+        nothing     = Signal()
+        fetch_at    = Signal(64)
         address     = Signal(width)
         cq_id       = Signal(width)
         next_head   = Signal(17)
         wrapped     = Signal(16)
+        more        = Signal()
         update      = self.updates
         updated     = Signal(width)
         m.d.comb += [
@@ -170,7 +208,10 @@ class Submission(wiring.Component):
             address.eq(queue_id),
             sq_r.addr.eq(address), head_r.addr.eq(address), starved_r.addr.eq(address),
             queue_r.addr.eq(address), function_r.addr.eq(address[self.qid_width:]),
+            fetches_r.addr.eq(address[self.qid_width:]),
             self.tail_address.eq(address), self.done_address.eq(address[self.qid_width:]),
+            self.allowed_address.eq(address[self.qid_width:]),
+            self.exceeded.payload.eq(function_id),
             cq_id.eq(Cat(sq_r.data.cqid, function_id)),
             cq_r.addr.eq(cq_id), reserved_r.addr.eq(cq_id),
             self.head_address.eq(cq_id), self.posted_address.eq(cq_id),
@@ -179,13 +220,14 @@ class Submission(wiring.Component):
             head_w.addr.eq(queue_id), starved_w.addr.eq(queue_id),
             queue_w.addr.eq(queue_id), queue_w.data.eq(of_queue + count),
             function_w.addr.eq(function_id), function_w.data.eq(of_function + count),
+            fetches_w.addr.eq(function_id), fetches_w.data.eq(fetches_of + 1),
             reserved_w.addr.eq(Cat(sq.cqid, function_id)), reserved_w.data.eq(reserved + count),
             next_head.eq(head + count),
-            wrapped.eq(Mux(next_head > sq.size, 0, next_head)),
             *(self.fetches.p[name].eq(value) for name, value in {
                 "function_id": function_id, "qid": queue_id[:self.qid_width], "cqid": sq.cqid,
-                "address": sq.base + (head << 6), "count": count, "event": is_event}.items()),
+                "address": fetch_at, "count": count, "event": is_event}.items()),
         ]
+        spare = self.fetches_in_flight // 4
 
         with m.FSM(name="visit"):
             with m.State("IDLE"):
@@ -197,6 +239,8 @@ class Submission(wiring.Component):
                     m.d.sync += [
                         queue_id.eq(schedule.o.payload),
                         is_event.eq(schedule.o.payload[:self.qid_width] == event_qid),
+                        limited.eq((schedule.o.payload[:self.qid_width] != event_qid)
+                                   & (schedule.o.payload[:self.qid_width] != 0)),
                     ]
                     m.next = "QUEUE"
             with m.State("UPDATE"):
@@ -213,35 +257,54 @@ class Submission(wiring.Component):
                     sq.eq(sq_r.data), tail.eq(self.tail), head.eq(head_r.data),
                     was_starved.eq(starved_r.data), of_queue.eq(queue_r.data),
                     of_function.eq(function_r.data), in_flight.eq(function_r.data - self.done),
+                    fetches_of.eq(fetches_r.data), fetching.eq(fetches_r.data - self.fetched),
+                    held.eq(limited & ~self.allowed),
                 ]
                 m.next = "ROOM"
             with m.State("ROOM"):
                 m.d.sync += [
                     reserved.eq(reserved_r.data), cq_last.eq(cq_r.data),
-                    pending.eq(reserved_r.data - self.posted.finished),
-                    occupied.eq(self.posted.tail - self.head
-                                + Mux(self.posted.tail >= self.head, 0, cq_r.data + 1)),
+                    posted.eq(self.posted), cq_head.eq(self.head),
                     # Up to the wrap, and up to the next multiple of 8 entries.
-                    waiting.eq(Mux(is_event, 1, Mux(tail >= head, tail, sq.size + 1) - head)),
+                    span.eq(Mux(tail >= head, tail, sq.size + 1)),
                     limit.eq(BATCH - head[:3]),
+                    over.eq((in_flight > self.cap - BATCH) | (fetching >= spare)),
+                ]
+                m.next = "DIFFERENCES"
+            with m.State("DIFFERENCES"):
+                m.d.sync += [
+                    pending.eq(reserved - posted.finished), ahead.eq(posted.tail - cq_head),
+                    waiting.eq(Mux(is_event, 1, span - head)), cq_entries.eq(cq_last + 1),
+                    # A share shrinks as slots become few, so that whoever has none finds some,
+                    # however many hold theirs. It is given in batches: compared, not subtracted.
+                    over.eq(over | (in_flight + BATCH > free) | (fetching >= self.fetches_left)),
+                ]
+                m.next = "OCCUPIED"
+            with m.State("OCCUPIED"):
+                # One entry of a completion queue stays empty: `last` entries are of use.
+                m.d.sync += [
+                    occupied.eq(ahead + Mux(ahead < 0, cq_entries, 0)),
+                    usable.eq(cq_last - pending),
+                    limit.eq(Mux(waiting < limit, waiting, limit)),
+                    over.eq(over | held),
                 ]
                 m.next = "SHARE"
             with m.State("SHARE"):
-                # One entry of a completion queue stays empty: `last` entries are of use.
                 m.d.sync += [
-                    room.eq(Mux(occupied + pending > cq_last, 0, cq_last - occupied - pending)),
-                    limit.eq(Mux(waiting < limit, waiting, limit)),
+                    room.eq(usable - occupied), nothing.eq(~sq.valid | (limit == 0)),
+                    fetch_at.eq(sq.base + (head << 6)),
                 ]
                 m.next = "COUNT"
             with m.State("COUNT"):
-                # A function's share is given in batches: compared, not subtracted. It shrinks as
-                # slots become few, so that whoever has none finds some, however many hold theirs.
-                m.d.sync += count.eq(Mux(
-                    (in_flight > self.cap - BATCH) | (in_flight + BATCH > free), 0, Mux(
-                        (room < limit) & int(self.check_room), room, limit)))
+                m.d.sync += count.eq(limit)
+                with m.If((room < limit) & int(self.check_room)):
+                    m.d.sync += count.eq(Mux(room < 0, 0, room[:4]))
+                with m.If(over):
+                    m.d.sync += count.eq(0)
                 m.next = "DECIDE"
             with m.State("DECIDE"):
-                with m.If(~sq.valid | (limit == 0)):
+                m.d.sync += wrapped.eq(Mux(next_head > sq.size, 0, next_head))
+                with m.If(nothing):
                     m.d.comb += starved_w.en.eq(was_starved)
                     m.next = "IDLE"
                 with m.Elif(count == 0):
@@ -251,23 +314,24 @@ class Submission(wiring.Component):
                         schedule.again.valid.eq(~was_starved),
                     ]
                     with m.If(was_starved | schedule.again.ready):
+                        m.d.comb += self.exceeded.valid.eq(held & ~was_starved)
                         m.next = "IDLE"
                 with m.Else():
                     m.d.comb += [
-                        head_w.data.eq(wrapped),
-                        head_w.en.eq(~is_event), starved_w.en.eq(was_starved),
-                        queue_w.en.eq(1), function_w.en.eq(1), reserved_w.en.eq(1),
-                        taken.eq(count),
+                        starved_w.en.eq(was_starved), queue_w.en.eq(1), function_w.en.eq(1),
+                        reserved_w.en.eq(1), fetches_w.en.eq(1), taken.eq(count),
                     ]
                     m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.comb += self.fetches.valid.eq(1)
+                m.d.comb += [self.fetches.valid.eq(1), head_w.data.eq(wrapped),
+                             head_w.en.eq(~is_event)]
+                m.d.sync += more.eq((wrapped != tail) & ~is_event)
                 with m.If(self.fetches.ready):
                     m.next = "MORE"
             with m.State("MORE"):
                 # Another visit finds what is left.
-                m.d.comb += schedule.again.valid.eq((wrapped != tail) & ~is_event)
-                with m.If(~schedule.again.valid | schedule.again.ready):
+                m.d.comb += schedule.again.valid.eq(more)
+                with m.If(~more | schedule.again.ready):
                     m.next = "IDLE"
         m.d.comb += schedule.again.payload.eq(queue_id)
 

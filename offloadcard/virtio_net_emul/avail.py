@@ -21,7 +21,9 @@ class Avail(wiring.Component):
     """Turn doorbells into batches: visit the queues that have work in turn, read their index when
     nothing is known to be there, and the ring when something is.
 
-    A visit costs a queue at most one batch, so queues share the card round robin. At most one read
+    A visit costs a queue at most one batch, so queues share the card round robin. A batch is as
+    large as its frames' pages allow, and a quarter of that when things are scarce. A queue gets
+    more than one batch only while half of them are free: no tenant takes the last. At most one read
     of a queue's index is in flight; ring reads of one queue follow each other without waiting.
 
     Where EVENT_IDX was negotiated, the driver notifies only for the entry named in ``avail_event``.
@@ -41,10 +43,8 @@ class Avail(wiring.Component):
 
     Members
     -------
-    doorbells : ``In(stream, always_ready)``
-        Queues whose driver, or whose packets, ask for a look.
-    looks : ``In(stream)``
-        The same, from inside the card, when ``doorbells`` leaves room.
+    doorbells : ``In(stream, always_ready)``; looks : ``In(stream)``
+        Queues whose driver, or whose packets, ask for a look; the latter in gaps of the former.
     completions : ``In(stream)``
         Queues of which a batch ended.
     queue : ``Out``
@@ -55,16 +55,14 @@ class Avail(wiring.Component):
         Batches of it that ended, modulo 16.
     limit : ``In(16)``
         Entries that may be asked for since power-up, modulo 2**16.
+    scarce : ``In(1)``
+        Batches shall be small.
     quiet : ``In(1)``
         Nothing but batches stands against the end of that queue.
     reads : ``Out(DmaReadPort(...))``, writes : ``Out(DmaWritePort(...))``
         DMA.
-    batch_write : ``Out``
-        A new row of the batch table.
-    order_write : ``Out``
-        A new entry of the queue's order.
-    ring_write : ``Out``
-        Ring entries as they come in.
+    batch_write, order_write, ring_write : ``Out``
+        A new row of the batch table, of the queue's order; ring entries as they come in.
     arrived : ``Out(stream)``
         Batches whose ring entries are there, or not (``error``).
     returned : ``In(stream, always_ready)``
@@ -75,10 +73,8 @@ class Avail(wiring.Component):
         Functions whose driver broke the rules, or whose memory did not answer.
     checks : ``In(stream)``
         Queues to be ended: is it idle? If so its row is cleared.
-    idle : ``Out(1)``
-        Answer, valid with ``checked``.
-    checked : ``Out(1)``
-        High for one cycle a check.
+    idle, checked : ``Out(1)``
+        The answer, while ``checked``, one cycle a check.
     """
 
     def __init__(self, geometry, *, limited):
@@ -98,6 +94,7 @@ class Avail(wiring.Component):
             "frame_pages": In(range(g.frame_pages + 1)),
             "done":        In(4),
             "limit":       In(16),
+            "scarce":      In(1),
             "quiet":       In(1),
             "reads":       Out(DmaReadPort(function_id_width=g.id_width,
                                            tag_width=self.tag_width, data_width=g.data_width)),
@@ -130,8 +127,7 @@ class Avail(wiring.Component):
         m.submodules.answers = answers = self.answers
         m.submodules.dry      = dry      = Queue(unsigned(g.queue_bits), depth=4)
         m.submodules.failures = failures = Queue(unsigned(g.id_width), depth=4)
-        m.submodules.owners   = owners   = Table(
-            g.queue_bits + 1, depth=g.batches)
+        m.submodules.owners   = owners   = Table(g.queue_bits + 1, depth=g.batches)
         wiring.connect(m, dry.o, wiring.flipped(self.dry))
         wiring.connect(m, failures.o, wiring.flipped(self.failures))
         indices = answers.indices
@@ -156,8 +152,6 @@ class Avail(wiring.Component):
         idx_r    = Signal(16)
         error_r  = Signal()
         idle     = Signal()
-        lent     = Signal(g.batch_id)
-        m.d.comb += lent.eq(pool.o.payload)
         # An index answer knows its batch, the batch its queue: one more cycle to look that up.
         seen     = Signal()
         m.d.comb += owners.addresses[0].eq(indices.p.batch)
@@ -165,8 +159,7 @@ class Avail(wiring.Component):
 
         row = rows.rows[0]
         m.d.comb += [self.queue.eq(queue), rows.addresses[0].eq(queue)]
-        m.d.comb += pool.i.valid.eq(self.returned.valid)
-        m.d.comb += pool.i.payload.eq(self.returned.payload)
+        wiring.connect(m, wiring.flipped(self.returned), pool.i)
 
         again_call = Signal()
         again_more = Signal()
@@ -190,6 +183,14 @@ class Avail(wiring.Component):
         mask  = Signal(16)
         row_r = Signal.like(row)
         setup = Signal(g.setup)
+        most  = Signal(range(g.batch + 1))   # entries of a batch
+        usual = Signal.like(most)
+        plenty = Signal()
+        m.d.sync += plenty.eq(pool.free > g.batches // 2)
+        m.d.comb += usual.eq(1)
+        for bits in range(1, g.batch_bits + 1):
+            with m.If(self.frame_pages <= g.pages >> 2 + bits):
+                m.d.comb += usual.eq(1 << bits)
         pages = Signal.like(self.frame_pages)
         m.d.comb += [next_.eq(row_r), rows.address.eq(queue_r), rows.row.eq(next_)]
         request = self.reads.requests
@@ -239,7 +240,7 @@ class Avail(wiring.Component):
         second   = Signal()
         m.d.comb += [
             id_there.eq(unused.o.valid | pool.o.valid),
-            id_next.eq(Mux(unused.o.valid, unused.o.payload, lent)),
+            id_next.eq(Mux(unused.o.valid, unused.o.payload, pool.o.payload)),
             unused.o.ready.eq(take_id & second),
             pool.o.ready.eq(take_id & ~second),
         ]
@@ -272,13 +273,16 @@ class Avail(wiring.Component):
                     row_r.eq(row), row_r.known.eq(known), have.eq(known - row.next),
                     setup.eq(self.setup), pages.eq(self.frame_pages),
                     mask.eq(self.setup.size - 1),
+                    most.eq(Mux(self.scarce & (usual > 4), usual >> 2, usual)),
                     room.eq(self.limit - row.total),
                     idle.eq((row.issued == self.done) & ~row.busy & self.quiet),
                 ]
                 runs = Signal()
                 full = Signal()
+                flying = Signal(4)
                 m.d.comb += [runs.eq(self.alive & self.setup.enable),
-                             full.eq((row.issued - self.done)[:4] == g.per_queue)]
+                             flying.eq((row.issued - self.done)[:4]),
+                             full.eq((flying == g.per_queue) | (flying != 0) & ~plenty)]
                 m.next = "CHECK"
                 with m.If(visit):
                     with m.If(~runs):
@@ -345,7 +349,7 @@ class Avail(wiring.Component):
                     least = Signal(16)
                     wrap  = Signal(16)
                     m.d.comb += wrap.eq(Mux(have < size, have, size))
-                    m.d.comb += least.eq(Mux(wrap < g.batch, wrap, g.batch))
+                    m.d.comb += least.eq(Mux(wrap < most, wrap, most))
                     m.next = "RING"
                     if self.limited:
                         # An index answer holds a batch and takes what it came for.
@@ -378,20 +382,18 @@ class Avail(wiring.Component):
                     request.p.address.eq(setup.driver + 4 + offset),
                     request.p.length.eq(count << 1),
                     after.eq(row_r.next + count)]
+                # Who called meanwhile, or this time, may know of more than the index that we know.
                 again = Signal()
-                m.d.comb += again.eq(row_r.again & index)
+                m.d.comb += again.eq(row_r.blocked | row_r.again & index | by_call & visit)
                 with m.If(request.ready):
                     m.d.comb += [
                         take_id.eq(visit), rows.enable.eq(1), next_.next.eq(after),
                         next_.total.eq(row_r.total + count), next_.issued.eq(row_r.issued + 1),
-                        next_.blocked.eq(0), next_.armed.eq(0), self.batch_write.enable.eq(1),
+                        next_.blocked.eq(again), next_.armed.eq(0), self.batch_write.enable.eq(1),
                         self.order_write.enable.eq(1),
-                        again_more.eq((after != row_r.known) | row_r.again)]
-                    # What was asked for while the index was on its way is asked again.
+                        again_more.eq((after != row_r.known) | again)]
                     with m.If(index):
                         m.d.comb += [next_.busy.eq(0), next_.again.eq(0)]
-                    with m.If(again):
-                        m.d.comb += next_.blocked.eq(1)
                     m.next = "IDLE"
 
         return m

@@ -60,6 +60,8 @@ class Gather(wiring.Component):
         Their queues.
     free_reads : ``Out``
         Reads that may still be asked for.
+    look : ``In``; held : ``Out``
+        Row of a function, and 1 cycle later: reads of it that were not answered yet.
     """
 
     def __init__(self, geometry):
@@ -90,6 +92,8 @@ class Gather(wiring.Component):
                 "row": data.StructLayout({"generation": 1, "error": 1})})),
             "ready":        Out(stream.Signature(g.queue_bits)),
             "free_reads":   Out(range(g.gather_tags + 1)),
+            "look":         In(g.row_bits),
+            "held":         Out(range(g.gather_tags + 1)),
         })
 
     def elaborate(self, platform):
@@ -106,7 +110,27 @@ class Gather(wiring.Component):
         self._ask(m, finals.i, tags, tagged)
         self._answers(m, ends.i, tags, tagged)
         self._account(m, finals.o, ends.o)
+        self._hold(m)
         return m
+
+    def _hold(self, m):
+        """Reads of each function that are under way: two counts, each with one writer."""
+        g = self.geometry
+        width = len(self.held)
+        m.submodules.asked    = asked    = Table(width, depth=1 << g.row_bits, readers=2)
+        m.submodules.answered = answered = Table(width, depth=1 << g.row_bits, readers=2)
+        request, beat = self.reads.requests, self.reads.beats
+        # One read a cycle: its function is looked up when it leaves, counted a cycle later.
+        for table, moves, function_id in (
+                (asked, request.valid & request.ready, request.p.function_id),
+                (answered, beat.valid & beat.p.last, beat.p.function_id)):
+            moved = Signal()
+            row   = Signal(g.row_bits)
+            m.d.sync += [moved.eq(moves), row.eq(g.row_of(function_id))]
+            m.d.comb += [
+                table.addresses[0].eq(g.row_of(function_id)), table.addresses[1].eq(self.look),
+                table.address.eq(row), table.row.eq(table.rows[0] + 1), table.enable.eq(moved)]
+        m.d.comb += self.held.eq(asked.rows[1] - answered.rows[1])
 
     def _ask(self, m, finals, tags, tagged):
         """One segment after another; its pages one a cycle."""

@@ -46,7 +46,7 @@ class Geometry:
         self.octets      = config.data_width // 8
         self.lines       = PAGE_OCTETS // self.octets      # of a page
         self.waiting     = 128 if config.data_width > 128 else 16  # received packets of a queue
-        self.gather_tags = 128 if config.data_width > 128 else 16
+        self.gather_tags = 192 if config.data_width > 128 else 16
         self.desc_tags   = 128 if config.data_width > 128 else 16  # first descriptors
         self.next_tags   = 64 if config.data_width > 128 else 16   # chained descriptors
         self.flush_cycles = config.clock_mhz               # one microsecond

@@ -50,8 +50,6 @@ link_row; line, line_row
         One frame: its owner and its octets, for the counters.
     failures : ``Out(stream)``
         Functions whose chains were wrong, or whose memory did not answer.
-    look : ``In``; gone : ``Out(4)``
-        Address, and 1 cycle later: batches of a queue that were sent, modulo 16.
     """
 
     def __init__(self, geometry, *, packet):
@@ -77,8 +75,6 @@ link_row; line, line_row
             "sent":        Out(data.StructLayout({
                 "valid": 1, "row": g.row_bits, "octets": 14})),
             "failures":    Out(stream.Signature(g.id_width)),
-            "look":        In(g.queue_bits),
-            "gone":        Out(4),
         })
 
     def elaborate(self, platform):
@@ -97,7 +93,7 @@ link_row; line, line_row
         """Queues in turn; the frames of the batch that is first, if it is there."""
         g = self.geometry
         m.submodules.work     = work     = WorkList(count=g.queues)
-        m.submodules.rows     = rows     = Table(4, depth=g.queues, readers=2)
+        m.submodules.rows     = rows     = Table(4, depth=g.queues)
         m.submodules.failures = failures = Queue(unsigned(g.id_width), depth=4)
         wiring.connect(m, failures.o, wiring.flipped(self.failures))
 
@@ -113,7 +109,6 @@ link_row; line, line_row
             work.i.payload.eq(Mux(again, queue, self.ready.payload)),
             self.ready.ready.eq(~again),
             rows.addresses[0].eq(work.o.payload),
-            rows.addresses[1].eq(self.look), self.gone.eq(rows.rows[1]),
             rows.address.eq(queue), rows.row.eq(seq + 1),
             self.order.eq(Cat(rows.rows[0][:3], queue)),
             self.batch.eq(self.order_entry.batch),

@@ -163,8 +163,8 @@ failures, interrupted
         m.d.comb += [
             walk.unused.eq(gather.unused), walk.unused_valid.eq(gather.unused_valid),
             walk.freed.eq(transmit.freed.valid),
-            transmit.look.eq(walk.look), walk.sent.eq(transmit.gone),
-            walk.free_reads.eq(gather.free_reads),
+            gather.look.eq(walk.look), walk.held.eq(gather.held),
+            walk.free_reads.eq(gather.free_reads), avail.scarce.eq(walk.scarce),
             avail.dry.ready.eq(1),
             avail.quiet.eq(used.settled), used.done_queue.eq(avail.queue),
             avail.done.eq(used.done),

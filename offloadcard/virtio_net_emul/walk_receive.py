@@ -167,11 +167,13 @@ packet_row; queue, entered
         visits, seek, sought = out.visits, out.seek, out.sought
         same  = out.serving & (out.queue == self.queue)
         held  = Signal()
+        dry   = Signal()   # they come first, but not twice before others
         now   = self.queue
         row   = rows.rows[0]
         visit = Signal(self.visit)
         m.d.comb += [
-            now.eq(Mux(self.dry.valid, self.dry.payload,
+            dry.eq(self.dry.valid & ~(visit.dry & (rang | work.valid))),
+            now.eq(Mux(dry, self.dry.payload,
                        Mux(rang, timers.p.queue, work.payload))),
             rows.addresses[0].eq(now), served.addresses[0].eq(now),
             consumed.addresses[0].eq(now),
@@ -184,15 +186,15 @@ packet_row; queue, entered
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += held.eq(0)
-                m.d.sync += [visit.queue.eq(now), visit.dry.eq(self.dry.valid),
-                             visit.flush.eq(~self.dry.valid & rang)]
+                m.d.sync += [visit.queue.eq(now), visit.dry.eq(dry),
+                             visit.flush.eq(~dry & rang)]
                 with m.If(seek.valid):
                     m.d.comb += [seek.ready.eq(1), self.order.eq(Cat(seek.payload[:3], out.queue))]
                     m.next = "SEEK"
                 with m.Elif((self.dry.valid | rang | work.valid) & ~same):
                     m.d.comb += [
-                        self.dry.ready.eq(1), timers.ready.eq(~self.dry.valid & rang),
-                        work.ready.eq(~self.dry.valid & ~rang)]
+                        self.dry.ready.eq(dry), timers.ready.eq(~dry & rang),
+                        work.ready.eq(~dry & ~rang)]
                     m.next = "ROWS"
             with m.State("ROWS"):
                 m.d.sync += [visit.row.eq(row), visit.taken.eq(served.rows[0]),

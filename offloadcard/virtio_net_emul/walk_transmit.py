@@ -16,8 +16,9 @@ class WalkTransmit(wiring.Component):
     """Hand out the first descriptor of every entry of the batch whose turn it is.
 
     A batch begins only when the packet buffer has room for its longest frames; so what began can
-    end, and no queue waits for another. Nor does it begin while its queue's frames on their way
-    could hold half of the reads that are free: the share falls as they get scarce.
+    end, and no queue waits for another. Nor does it begin if it could take more than half of the
+    room or of the reads that are free, or while its function holds a quarter as many reads as are
+    free: the share falls as they get scarce, and a tenant whose memory does not answer keeps few.
 
     Timing
     ------
@@ -40,10 +41,12 @@ class WalkTransmit(wiring.Component):
         Pages that an ended chain did not need.
     freed : ``In(1)``
         A page was given back.
-    look : ``Out``; sent : ``In(4)``
-        Address, and 1 cycle later: batches of a queue whose frames have left, modulo 16.
+    look : ``Out``; held : ``In``
+        Row of a function, and 1 cycle later: reads of it that were not answered yet.
     free_reads : ``In``
         Reads that may still be asked for.
+    scarce : ``Out(1)``
+        Batches shall be small.
     """
 
     def __init__(self, geometry, *, run):
@@ -64,9 +67,10 @@ class WalkTransmit(wiring.Component):
             "unused":       In(range(g.frame_pages + 1)),
             "unused_valid": In(1),
             "freed":        In(1),
-            "look":         Out(g.queue_bits),
-            "sent":         In(4),
+            "look":         Out(g.row_bits),
+            "held":         In(range(g.gather_tags + 1)),
             "free_reads":   In(range(g.gather_tags + 1)),
+            "scarce":       Out(1),
         })
 
     def elaborate(self, platform):
@@ -97,10 +101,12 @@ class WalkTransmit(wiring.Component):
         need  = Signal(range(g.pages + 1))
         m.d.sync += room.eq(room - claim + Mux(self.unused_valid, self.unused, 0) + self.freed)
 
-        # Entries of this queue on their way, at most, against half of what is free.
+        # Its share of what is free.
         share = Signal()
-        m.d.comb += self.look.eq(queue)
-        m.d.sync += [share.eq(((seq - self.sent)[:4] << g.batch_bits) <= self.free_reads >> 1)]
+        m.d.comb += self.look.eq(g.function_of(queue))
+        m.d.sync += [
+            share.eq(self.held <= self.free_reads >> 2),
+            self.scarce.eq((room < g.pages // 4) | (self.free_reads < g.gather_tags // 4))]
 
         m.submodules.entries = entries = Entries(g, run=self.run)
         count  = Signal(range(g.batch + 1))
@@ -140,7 +146,7 @@ class WalkTransmit(wiring.Component):
                 # A batch that finds no room goes to the end of the line.
                 m.next = "IDLE"
                 m.d.comb += again.eq(1)
-                with m.If((need <= room) & share):
+                with m.If((need <= room >> 1) & (need <= self.free_reads >> 1) & share):
                     m.d.comb += [claim.eq(need), rows.enable.eq(1), entries.begin.eq(1)]
                     m.next = "EMIT"
             with m.State("EMIT"):

@@ -33,9 +33,10 @@ class Scenario:
     drives:  int = 0       # sustained: all drives read too, so many commands each
 
     @property
-    def sustained(self):
-        """Whether the host refills while the card works."""
-        return self.kind in ("net_sustained", "nvme_sustained", "zero_loss")
+    def burst(self):
+        """Whether the host rests while the card works, as in the measurements of others."""
+        return self.kind not in ("net_sustained", "nvme_sustained", "zero_loss", "interference",
+                                 "connections")
 
 
 def _catalog(*scenarios):

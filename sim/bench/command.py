@@ -36,6 +36,12 @@ def _value(number, unit=""):
 def _row(record):
     metrics, bound = record["metrics"], record["bound"]
     rate = metrics["mpps"] or metrics["miops"]
+    if "attack" in metrics:
+        left = metrics["beside"]
+        return (record["scenario"], ", ".join(
+            f"{way} {left[way]['share']:.0%}" for way in ("transmit", "receive", "read")), "", "",
+            "", _value(metrics["latency_ns"]["p50"]), _value(metrics["latency_ns"]["p99"]), "",
+            f"{record['sim']['cycles_per_s']:,.0f}")
     unit = " Mpps" if metrics["mpps"] else " MIOPS"
     limit = f"{bound['value']:.2f} ({bound['by']})" if bound else ""
     efficiency = record["efficiency"]
@@ -48,11 +54,12 @@ def _row(record):
 
 def run(scenarios=(), preset="model", link="gen3x16", host_latency_ns=None, packets=None, seed=1,
         json_path=None, *, options=None, waves=None, console=None):
-    """Measures scenarios (all without names), prints a table, returns and writes the records.
+    """Measures scenarios (all bursts without names); prints, returns and writes the records.
 
     ``ValueError`` in one line for what cannot be asked.
     """
-    scenarios = list(scenarios) or list(CATALOG)
+    scenarios = list(scenarios) or [
+        name for name, scenario in CATALOG.items() if scenario.burst]
     for name in scenarios:
         _check("scenario", name, CATALOG)
     _check("preset", preset, PRESETS)

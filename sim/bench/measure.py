@@ -23,6 +23,7 @@ KINDS = {"net_tx": net_tx, "net_rx": net_rx, "net_bidir": net_bidir, "gft": gft,
          "net_sustained": net_sustained, "nvme_sustained": nvme_sustained,
          "zero_loss": zero_loss, "interference": interference}
 LOGGED = (Event.FRAME_OUT, Event.FRAME_IN, Event.TLP_UP, Event.DOORBELL)
+STATIONS = ("latency_net", "latency_nvme")  # what comes down matters too
 
 
 class BenchEnv(Env):
@@ -45,11 +46,12 @@ class BenchEnv(Env):
 async def measure(dut):
     """Prepare, measure, report; monitors on."""
     asked = arguments()
-    scenario = CATALOG[asked["scenario"]]
+    scenario = replace(CATALOG[asked["scenario"]], **asked.get("change", {}))
     config = PRESETS[asked["preset"]]
     link = replace(LINKS[asked["link"]], seed=asked["seed"], **asked["options"])
     packets = asked["packets"] or scenario.packets
-    async with BenchEnv(dut, config, link, log=LOGGED, guest_octets=1 << 25) as env:
+    log = (*LOGGED, Event.TLP_DOWN) if scenario.kind in STATIONS else LOGGED
+    async with BenchEnv(dut, config, link, log=log, guest_octets=1 << 25) as env:
         result = await KINDS[scenario.kind](env, scenario, packets, asked["seed"])
         cycles, cpu_s, wall_s = env.spent()
         up, down = env.world.link_octets()

@@ -12,6 +12,7 @@ from ..host.virtio_net_driver import VirtioNetDriver
 from ..link.world import Event
 from .frames import udp_frame
 from .slope import percentiles, slope_ns, spread
+from .stations import stations
 
 __all__ = ["net_tx", "net_rx", "net_bidir", "latency_net", "start_flows"]
 
@@ -180,4 +181,12 @@ async def latency_net(env, scenario, packets, seed):
         await env.bus.sleep(5_000)
     bells = env.world.log(Event.DOORBELL)["time_ps"] / 1000
     latencies = env.world.log(Event.FRAME_OUT)["time_ps"] / 1000 - bells
-    return {"operations": packets, "slope_ns": None, "latency_ns": percentiles(latencies)}
+    ring = driver.tx
+    places = {"flags": (ring.avail.address, 1, 4), "index": (ring.avail.address, 3),
+              "available ring": (ring.avail.address, ring.avail.size),
+              "descriptor": (ring.desc.address, ring.desc.size),
+              "used ring": (ring.used.address, ring.used.size)}
+    return {"operations": packets, "slope_ns": None, "latency_ns": percentiles(latencies),
+            "extra": {"stations": stations(env.world.log(), bells, places=places,
+                                           last="first beat at the MAC",
+                                           aside=("flags", "used ring"))}}

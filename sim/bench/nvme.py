@@ -9,6 +9,7 @@ from ..host.prp import Transfer
 from ..link.world import Event
 from .net import PATIENCE_NS
 from .slope import percentiles, slope_ns, spread
+from .stations import stations
 
 __all__ = ["nvme", "latency_nvme"]
 
@@ -100,4 +101,9 @@ async def latency_nvme(env, scenario, packets, seed):
     bells = bells[bells["b"] == tail]["time_ps"] / 1000
     log = env.world.log(Event.TLP_UP)
     written = log[(log["b"] == message.address)]["time_ps"] / 1000
-    return {"operations": packets, "slope_ns": None, "latency_ns": percentiles(written - bells)}
+    places = {"command": (queue.sq.address, queue.sq.size),
+              "completion entry": (queue.cq.address, queue.cq.size),
+              "interrupt": (message.address, 4)}
+    return {"operations": packets, "slope_ns": None, "latency_ns": percentiles(written - bells),
+            "extra": {"stations": stations(env.world.log(), bells, places=places,
+                                           last="interrupt written")}}

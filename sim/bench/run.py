@@ -28,18 +28,20 @@ def commit():
 
 
 def run_scenario(name, *, preset="model", link="gen3x16", options=None, packets=None, seed=1,
-                 waves=None, say=None):
+                 waves=None, say=None, change=None):
     """Measures one scenario; returns its record (:func:`record_of`).
 
-    ``options`` are parameters of :class:`~sim.link.config.LinkConfig` that differ from ``link``'s.
+    ``options`` are parameters of :class:`~sim.link.config.LinkConfig` that differ from ``link``'s,
+    ``change`` those of the scenario: octets, queues, depth.
     """
     scenario, config, options = CATALOG[name], PRESETS[preset], options or {}
+    scenario = replace(scenario, **(change or {}))
     made = build.card_simulator(config, waves=waves is not None, say=say)
     if say:
         say("simulation")
     raw = build.run(made, "sim.bench.measure", waves=waves, timeout_s=3600, arguments={
         "scenario": name, "preset": preset, "link": link, "options": options,
-        "packets": packets, "seed": seed})
+        "packets": packets, "seed": seed, "change": change or {}})
     return record_of(scenario, config, replace(LINKS[link], seed=seed, **options), link, raw)
 
 
@@ -71,7 +73,9 @@ def record_of(scenario, config, link, link_name, raw):
                  "link_used": link_used(metrics, rate, link)}
         efficiency = rate / limit.value
     return {
-        "scenario": scenario.name, "config": asdict(config), "link": {"name": link_name,
+        "scenario": scenario.name,
+        "asked": {key: getattr(scenario, key) for key in ("octets", "queues", "depth", "order")},
+        "config": asdict(config), "link": {"name": link_name,
                                                                       **asdict(link)},
         "seed": link.seed, "commit": commit(), "operations": operations, "metrics": metrics,
         "bound": bound, "efficiency": efficiency,

@@ -28,6 +28,8 @@ __all__ = ["Calendar", "Clock", "Stuck", "Tick"]
 _MESSAGE = struct.Struct("<IIQ")  # op, sequence number, ns
 _SHARED = 4096                    # octets of the shared memory that newer kernels ask for
 FOREVER = 1 << 62
+_SILENCE_S = 5
+_SPIN_NS = 100_000
 _LEAVE_NS = 1_000_000_000
 _FOREVER_NS = 100_000_000_000      # asleep, without a request or an interrupt: nobody will wake
 
@@ -106,9 +108,8 @@ class Clock:
 
     def free(self, until_ns):
         """Give leave to run until then, or take it back; only while the guest listens."""
-        if until_ns > self.free_ns or self.free_ns > self.calendar.now_ns:
-            self.free_ns = until_ns
-            self._tell(Tick.FREE_UNTIL, until_ns)
+        self.free_ns = until_ns
+        self._tell(Tick.FREE_UNTIL, until_ns)
 
     def _tell(self, op, time):
         self.calendar.note(op, time)
@@ -132,8 +133,8 @@ class Calendar:
     path : Path
         Of the socket that all guests connect to.
     timeline
-        ``now_ns`` (whole, since the first guest's start), ``async advance(until_ns, stop)``, and
-        ``idle``: nothing will happen that no guest asks for.
+        ``now_ns`` (whole, since the first guest's start), ``async advance(until_ns, stop)``,
+        ``async settle(most_ns)``, and ``idle``: nothing will happen that no guest asks for.
     note : callable
         Told every message and every turn, for the trace.
     patience_s : float
@@ -147,7 +148,7 @@ class Calendar:
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(str(path))
         self.listener.listen(8)
-        self.machines, self.turns = [], 0
+        self.machines, self.turns, self.spins = [], 0, 0
 
     @property
     def now_ns(self):
@@ -156,25 +157,41 @@ class Calendar:
 
     def connect(self, machine):
         """Wait for the guest that was just started; it stands still until its first turn."""
-        self._speaks([self.listener], machine)
+        self._ask([self.listener], machine, self.patience_s)
         connection, _ = self.listener.accept()
         machine.clock = Clock(self, connection)
         self.machines.append(machine)
 
-    def _speaks(self, sockets, machine):
+    def _ask(self, sockets, machine, patience_s):
         """The first of ``sockets`` that has something to say."""
-        ready, _, _ = select.select(sockets, [], [], self.patience_s)
+        ready, _, _ = select.select(sockets, [], [], patience_s)
         if not ready:
-            raise Stuck(f"guest {machine.number} said nothing for {self.patience_s} s; "
+            raise Stuck(f"guest {machine.number} said nothing for {patience_s} s; "
                         f"see {machine.console}")
         return next(one for one in sockets if one in ready)
+
+    async def _speaks(self, machine):
+        """The socket of a running guest that has something to say.
+
+        A guest that is silent may be reading its memory over and over, waiting for the card, which
+        stands still: the card gets some time then. This depends on the wall's clock; it is counted,
+        and no run that has it repeats.
+        """
+        sockets = [machine.clock.connection, *machine.sockets]
+        for _ in range(round(self.patience_s / _SILENCE_S)):
+            ready, _, _ = select.select(sockets, [], [], _SILENCE_S)
+            if ready:
+                return next(one for one in sockets if one in ready)
+            self.spins += 1
+            await self.timeline.settle(_SPIN_NS)
+        return self._ask(sockets, machine, _SILENCE_S)
 
     async def _turn(self, machine):
         """Serve a guest until it waits."""
         self.turns += 1
         try:
             while not machine.clock.waiting:
-                one = self._speaks([machine.clock.connection, *machine.sockets], machine)
+                one = await self._speaks(machine)
                 if one is machine.clock.connection:
                     machine.clock.serve()
                     if machine.clock.time > self.now_ns:  # it had leave to run ahead
@@ -218,14 +235,16 @@ class Calendar:
 
     def settle(self, machine):
         """A guest has asked something of the card, and waits for our answer to that."""
-        if machine.clock.free_ns and not self.timeline.idle:
+        if machine.clock.free_ns > self.now_ns and not self.timeline.idle:
             machine.clock.free(self.now_ns)
 
     def _resume(self, machine):
         others = [one.clock.request for one in self.machines if one is not machine]
         try:
             if self.timeline.idle and not any(one.owes for one in self.machines):
-                machine.clock.free(min(self.now_ns + _LEAVE_NS, *others, FOREVER))
+                leave = min(self.now_ns + _LEAVE_NS, *others, FOREVER)
+                if leave > machine.clock.request:
+                    machine.clock.free(leave)
             machine.clock.run()
         except (Disconnected, ConnectionError) as error:
             self._gone(machine, error)

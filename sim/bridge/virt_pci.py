@@ -15,7 +15,9 @@ __all__ = ["Op", "VirtPci"]
 
 _MESSAGE = struct.Struct("<BBHIQ")  # op, bar, reserved, size, address
 _COMMANDS, _INTERRUPTS = 0, 1
-_RECLAIM = 64                       # posted buffers that we hold before the guest is told
+# Buffers of posted writes are kept, and given back many at once: of those that it finds before
+# the answer to a read, the guest's driver takes one a microsecond.
+_RECLAIM = 64
 
 
 class Op(IntEnum):
@@ -42,14 +44,16 @@ class VirtPci:
     note : callable
         Called with the numbers that describe each access, for the trace; accesses take
         ``await note(...)``, which may let time pass.
+    written : coroutine function
+        ``await written(port, bar, address)`` after each register write, before the guest goes on.
     asked : callable
         Called when all commands of a notification were carried out, before the guest goes on.
     """
 
-    def __init__(self, path, port, on_memory, note, asked):
-        self.port, self.note, self.asked = port, note, asked
+    def __init__(self, path, port, on_memory, note, written, asked):
+        self.port, self.note, self.written, self.asked = port, note, written, asked
         self.socket = VhostUser(path, on_memory, self._kicked)
-        self.messages, self.posted = [], 0
+        self.messages, self.posted = [], []
 
     async def _kicked(self, ring):
         if ring != _COMMANDS:  # the guest gave buffers back: they are looked at when needed
@@ -59,8 +63,10 @@ class VirtPci:
         while (taken := commands.take()) is not None:
             head, pieces = taken
             length = await self._command(commands.view, pieces)
-            self.posted = 0 if length else self.posted + 1
-            commands.give(head, length)
+            if length:
+                commands.give(head, length)
+            else:
+                self.posted.append(head)
         self.asked()
 
     async def _command(self, view, pieces):
@@ -82,6 +88,7 @@ class VirtPci:
             await self.port.config_write(address, size, int.from_bytes(octets, "little"))
         elif op == Op.MMIO_WRITE:
             await self.port.bar_write(bar, address, octets)
+            await self.written(self.port, bar, address)
         elif op == Op.MMIO_MEMSET:
             await self.port.bar_write(bar, address, octets[:1] * size)
         return 0
@@ -89,7 +96,7 @@ class VirtPci:
     @property
     def owes(self):
         """Is there something to tell the guest, and has it room to be told?"""
-        return self.posted >= _RECLAIM or bool(self.messages) and self._room
+        return len(self.posted) >= _RECLAIM or bool(self.messages) and self._room
 
     @property
     def _room(self):
@@ -103,8 +110,10 @@ class VirtPci:
 
     def fill(self):
         """Put what the guest is owed into its buffers; the rings to call."""
-        if self.posted >= _RECLAIM:
-            self.posted = 0
+        if len(self.posted) >= _RECLAIM:
+            for head in self.posted:
+                self.socket.rings[_COMMANDS].give(head, 0)
+            self.posted.clear()
             yield _COMMANDS
         ring, filled = self.socket.rings[_INTERRUPTS], False
         while self.messages and (taken := ring.take()) is not None:

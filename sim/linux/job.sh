@@ -15,11 +15,16 @@ equal() { [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"; }
 # tell NAME [WORDS]: to the other guests, who wait for it by `await NAME`.
 tell() { echo "${*:2}" > "$OUT/told.$1.new"; mv "$OUT/told.$1.new" "$OUT/told.$1"; }
 
+# pause SECONDS: without a process of its own, which would cost more wall time than it waits.
+exec {never}<> <(:)
+pause() { read -rt "$1" -u $never || true; }
+
 # await NAME: until a guest told it; its words go to the output. 60 s of virtual time.
 await() {
-    for _ in $(seq 60000); do
+    local turn
+    for ((turn = 0; turn < 3000; turn++)); do
         if [ -e "$OUT/told.$1" ]; then cat "$OUT/told.$1"; return; fi
-        sleep 0.001
+        pause 0.02
     done
     fail "nobody told $1"
 }
@@ -51,6 +56,31 @@ fio_job() {
     equal "errors of $1" "$(json "$OUT/$1.json" 'sum(j["error"] for j in r["jobs"])')" 0
 }
 
+# send_octets ADDRESS FILE and receive_octets: one file by TCP; the receiver, once it listens, tells
+# `listening`, and prints the hash of what came.
+send_octets() {
+    await listening
+    python3 - "$1" "$2" <<'END'
+import socket, sys
+with socket.create_connection((sys.argv[1], 7000)) as connection, open(sys.argv[2], "rb") as file:
+    connection.sendfile(file)
+    connection.shutdown(socket.SHUT_WR)
+    connection.recv(1)
+END
+}
+receive_octets() {
+    python3 - "$OUT/told.listening" <<'END'
+import hashlib, socket, sys
+with socket.create_server(("", 7000)) as server:
+    open(sys.argv[1], "w").close()
+    connection, _ = server.accept()
+    total = hashlib.sha256()
+    while octets := connection.recv(1 << 16):
+        total.update(octets)
+    print(total.hexdigest(), " -")
+END
+}
+
 # functions DRIVER: PCI addresses bound to a driver, in order.
 functions() {
     for link in /sys/bus/pci/drivers/"$1"/0000:*; do [ -e "$link" ] && basename "$link"; done
@@ -76,7 +106,11 @@ drive() { wait_for /dev/nvme0n1; echo /dev/nvme0n1; }
 
 # wait_for PATH: until it exists, 10 s of virtual time.
 wait_for() {
-    for _ in $(seq 1000); do [ -e "$1" ] && return; sleep 0.01; done
+    local turn
+    for ((turn = 0; turn < 1000; turn++)); do
+        if [ -e "$1" ]; then return; fi
+        pause 0.01
+    done
     fail "$1 did not appear"
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -69,14 +70,14 @@ def play(script, config, kernel, *, out=None, terminal=None, follow=None, shell=
     out = Path(out or BUILD / "runs" / script.name).resolve()
     for path in (ROOT, out):
         if " " in str(path):
-            raise KernelError(f"a path must be without spaces for the kernel's command line: {path}")
+            raise KernelError(f"a path must be without spaces, for a kernel's sake, not {path}")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     if not shell:
         shutil.copyfile(script.path, out / "script")
     count = len(script.functions)
     guests = [run.GuestSpec(
-        functions=functions, memory=script.memory,
+        functions=functions, memory=script.memory, hostile=guest in script.hostile,
         console=terminal if shell and guest == 0 else out / f"console{guest}",
         append=["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
                 f"init={_INIT}", "con=null", f"con0={'fd:0' if shell else 'null'},fd:1",
@@ -89,7 +90,7 @@ def play(script, config, kernel, *, out=None, terminal=None, follow=None, shell=
         watcher.start()
     try:
         report = run.boot(config, kernel, guests, networks=script.networks, drives=script.drives,
-                          timeout_s=script.timeout, **options)
+                          joined=script.joined, timeout_s=script.timeout, **options)
     finally:
         stop.set()
         if follow is not None:
@@ -133,14 +134,20 @@ def _watch(out, count, follow, stop):
             return
 
 
-def record(script, config, outcome, *, seed, commit, path=None):
+def _commit():
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def record(script, config, outcome, *, seed, path=None):
     """Keep what a run measured: its entry in ``build/linux/results.json`` is made anew."""
     path = Path(path or BUILD / "results.json")
     results = json.loads(path.read_text()) if path.exists() else {}
     report = outcome.report
     results[script.name] = {
         "shows": script.shows, "code": outcome.code, "preset": config.name, "seed": seed,
-        "commit": commit, "at": time.strftime("%Y-%m-%d"),
+        "commit": _commit(), "at": time.strftime("%Y-%m-%d"),
         "guests": len(script.functions), "virtual_s": report["virtual_ns"] / 1e9,
         "clocks": report["clocks"], "wall_s": report["wall_s"], "trace": report["trace"],
         "counts": report["counts"],

@@ -30,10 +30,12 @@ class GuestSpec:
     append:      list = field(default_factory=list)  # arguments of the kernel
     console:     Path | None = None                  # a file, or a terminal
     environment: dict = field(default_factory=dict)
+    hostile:     bool = False  # what its functions reach for is no violation where it is refused
 
 
 def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1, drives=None,
-         networks=None, mmio_ns=0, interrupt_ns=0, quiet_clocks=1024, timeout_s=600, say=None):
+         networks=None, joined=(), mmio_ns=0, interrupt_ns=0, quiet_clocks=1024, timeout_s=600,
+         say=None):
     """Build the card, boot the guests, wait until all have ended; the report.
 
     Parameters
@@ -51,6 +53,8 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
         octets are written back); 64 MiB each without.
     networks : dict
         Network function -> VNI; all are members of one virtual network without.
+    joined : list of (VNI, VNI)
+        Networks whose members reach one another by the wire and a router behind it.
     mmio_ns, interrupt_ns : int
         What an access and an interrupt cost the guest's CPU.
     quiet_clocks : int
@@ -76,6 +80,7 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
     arguments = {
         "config": asdict(config), "kernel": path(kernel), "folder": str(folder), "seed": seed,
         "pcap": path(pcap), "tlp_log": path(tlp_log), "networks": networks or {},
+        "joined": [list(pair) for pair in joined],
         "drives": {name: path(d) if isinstance(d, str | Path) else d
                    for name, d in (drives or {}).items()},
         "mmio_ns": mmio_ns, "interrupt_ns": interrupt_ns, "quiet_clocks": quiet_clocks,

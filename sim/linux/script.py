@@ -4,11 +4,15 @@
     #: functions = net0 | net1
     #: networks  = net0=1 net1=1
     #: drives    = nvme0=64M
+    #: joined    = 1-2
+    #: hostile   = 0
     #: memory    = 256M
     #: timeout   = 300
 
-``functions`` are those of each guest, guests parted by ``|``; ``timeout`` is in seconds of wall
-time. The same script runs in every guest, which tells them apart by ``$GUEST``.
+``functions`` are those of each guest, guests parted by ``|``; ``networks`` are VNIs, and those that
+are ``joined`` reach one another by the wire; a ``hostile`` guest's refused accesses are no fault of
+the card; ``timeout`` is in seconds of wall time. The same script runs in every guest, which tells
+them apart by ``$GUEST``.
 """
 
 import re
@@ -33,6 +37,8 @@ class Script:
     functions: tuple = (("pf0", "pf1"),)
     networks:  dict = field(default_factory=dict)
     drives:    dict = field(default_factory=dict)
+    joined:    tuple = ()
+    hostile:   tuple = ()
     memory:    str = "256M"
     timeout:   int = 600
 
@@ -72,8 +78,15 @@ def _pairs(text, value):
         raise ScriptError(f"must be name=value, not {text!r} ({error})") from None
 
 
+def _joined(text):
+    if not re.fullmatch(r"(\d+-\d+\s*)+", text):
+        raise ScriptError(f"must be pairs of VNIs such as 1-2, not {text!r}")
+    return tuple(tuple(map(int, pair.split("-"))) for pair in text.split())
+
+
 _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
-         "drives": lambda text: _pairs(text, octets_of), "memory": str, "timeout": int}
+         "drives": lambda text: _pairs(text, octets_of), "joined": _joined,
+         "hostile": lambda text: tuple(map(int, text.split())), "memory": str, "timeout": int}
 
 
 def read(path):

@@ -23,6 +23,7 @@ from sim.link.config import LinkConfig
 from sim.link.world import Event
 from sim.rig import FABRIC, virtual_network
 
+from .fabric import VTEP, Router
 from .timeline import PatientCardPort, Timeline
 
 _VNI = 5001
@@ -43,10 +44,15 @@ class Session:
 
     def __init__(self, env, given):
         self.env, self.given = env, given
-        self.timeline = Timeline(env, lambda: self.controller.slowpath.waiting)
+        self.timeline = Timeline(env, self._busy)
+        self.router = Router(env, self.timeline, given["joined"])
         self.folder = Path(given["folder"])
         self.digest = hashlib.blake2b(digest_size=16)
         self.counts, self.functions, self.machines = {}, {}, []
+
+    def _busy(self):
+        """Is something under way that is neither a guest's nor the card's?"""
+        return self.controller.slowpath.waiting or self.router.under_way
 
     # --- the trace ---
 
@@ -79,6 +85,8 @@ class Session:
         self.controller = controller = await Controller.attach(
             PatientCardPort(env), fabric=FABRIC, seed=_SEED, dram_octets=env.dram_octets)
         self.slowpath = cocotb.start_soon(controller.slowpath.run())
+        self._networked = [name for name in names
+                           if controller.is_network_function(self.root.ports[name].function_id)]
         for name in names:
             port = self.root.ports[name]
             if controller.is_network_function(port.function_id):
@@ -88,15 +96,25 @@ class Session:
         if len(names) > config.functions:
             raise ValueError(f"the card must have {len(names)} functions")
 
+    def _vni(self, name):
+        return self.given["networks"].get(name, _VNI)
+
+    def _names(self, name):
+        """MAC and address of a network function: 10.0.0.2 is PF0's, 10.0.0.10 its first VF's."""
+        number = 2 if name == "pf0" else 10 + int(name.removeprefix("net"))
+        return bytes([2, 0, 0, 0, 0, number]), IPv4Address(f"10.0.0.{number}")
+
     async def _join(self, name, function_id):
         """One port of a virtual network; members reach one another."""
-        vni = self.given["networks"].get(name, _VNI)
+        vni = self._vni(name)
         networks = self.controller.topology.networks
-        new = () if vni in networks else (virtual_network(vni, [IPv4Network("10.0.0.0/24")]),)
+        remotes = [(address, mac.hex(), str(VTEP)) for mac, address in (
+            self._names(other) for other in self._networked if
+            self._vni(other) == self.router.routes.get(vni))]
+        new = () if vni in networks else (
+            virtual_network(vni, [IPv4Network("10.0.0.0/24")], remotes),)
         network = new[0] if new else networks[vni]
-        # 10.0.0.2 is PF0's, 10.0.0.10 that of its first VF.
-        number = 2 if function_id == 0 else 10 + function_id - self.env.config.first_net_vf
-        mac, address = bytes([2, 0, 0, 0, 0, number]), IPv4Address(f"10.0.0.{number}")
+        mac, address = self._names(name)
         members = AclRule("members", 100, Match(Direction.INBOUND), True)
         await self.controller.provision(
             NetworkFunction(Port(function_id, network, mac, (address,), acl=(members,))),
@@ -130,6 +148,8 @@ class Session:
                                     self.folder / f"g{number}", self.access)
             self.machines.append(machine)
             await machine.attach()
+            for name in guest["functions"]:
+                self.env.world.tolerate(self.root.ports[name].rid, guest["hostile"])
         arrived = self.env.on_interrupt
 
         def interrupted(requester, message):
@@ -153,7 +173,7 @@ class Session:
             for machine in self.machines:
                 machine.stop()
             calendar.close()
-            self.turns = calendar.turns
+            self.turns, self.spins = calendar.turns, calendar.spins
 
     async def _later(self, arrived, requester, message):
         await self.timeline.sleep(self.given["interrupt_ns"])
@@ -167,7 +187,7 @@ class Session:
         world = self.env.world
         if self.given["pcap"]:
             with PcapWriter(self.given["pcap"]) as writer:
-                for time_ns, octets in self.env.wire_received():
+                for time_ns, octets in self.router.frames:
                     writer.write(time_ns, octets)
         if self.given["tlp_log"]:
             with open(self.given["tlp_log"], "w") as log:
@@ -188,6 +208,7 @@ class Session:
             "virtual_ns": self.timeline.now_ns, "clocks": world.cycle,
             "skipped_ns": world.skipped_ps / 1000,
             "rests": self.env.rest.count if self.env.rest else 0, "turns": self.turns,
+            "spins": self.spins,
             "counts": self.root.counts, "trace": self.digest.hexdigest(),
             "frames_to_wire": world.wire_count(), "functions": self.functions,
             "guests": [{"code": m.process.returncode, "ended": m.ended} for m in self.machines],

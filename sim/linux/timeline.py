@@ -49,6 +49,14 @@ class Timeline:
         if ns > 0:
             await Timer(round(ns * 1000), "ps")
 
+    async def settle(self, most_ns):
+        """Let the card do all that it has to do, but not longer than ``most_ns``."""
+        rest = self.env.rest
+        if rest is None:
+            await self.sleep(most_ns)
+        else:
+            await self.env.wait_until(lambda: rest.resting, most_ns)
+
     async def advance(self, until_ns, stop):
         """Let the simulation run until then, or until ``stop()`` says so at a wake."""
         while not stop():

@@ -180,8 +180,8 @@ def measure(*, seconds=2.0, repeats=REPEATS, sizes=SIZES, octets=60, cases=("gft
         switch = Switch(folder, last_core())
         try:
             switch.start()
-            versions = {name: switch.database("get", "Open_vSwitch", ".", f"{name}_version")
-                        .strip().strip('"') for name in ("ovs", "dpdk")}
+            told = switch.call(VSWITCHD, "--version")
+            versions = dict(zip(("ovs", "dpdk"), re.findall(r"\d+\.\d+\.\d+", told)))
             for count in sizes:
                 switch.traffic(count, octets)
                 for case in cases:

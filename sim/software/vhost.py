@@ -25,8 +25,8 @@ class _Testpmd:
         first = min(os.sched_getaffinity(0) - {core} or {core})
         # Without huge pages the figure is a third lower, which `memory` says.
         self.memory = "no huge pages"
-        line = ["dpdk-testpmd", "-l", f"{first},{core}", "--no-pci", "--no-telemetry", "--no-huge",
-                "-m", str(MEGABYTES), f"--file-prefix=oc{os.getpid()}",
+        line = ["dpdk-testpmd", "-l", f"{first},{core}", "--no-pci", "-v", "--no-telemetry",
+                "--no-huge", "-m", str(MEGABYTES), f"--file-prefix=oc{os.getpid()}",
                 f"--vdev=net_vhost0,iface={folder}/ring,queues=1", "--", "-i", "--nb-cores=1",
                 "--no-flush-rx", f"--txd={RING}", f"--rxd={RING}", "--forward-mode=io",
                 "--total-num-mbufs=20000", "--port-topology=paired"]
@@ -86,7 +86,7 @@ def measure(*, seconds=1.0, repeats=REPEATS, octets=60):
                       for tid in threads(testpmd.process.pid, name)]
             if not worker:
                 raise Skip("testpmd has no worker thread")
-            pid, = {testpmd.process.pid}
+            pid = testpmd.process.pid
             for _ in range(repeats):
                 count, before = testpmd.packets(), on_cpu(pid, worker[0])
                 time.sleep(seconds)
@@ -96,10 +96,10 @@ def measure(*, seconds=1.0, repeats=REPEATS, octets=60):
                     raise Skip("no packet crossed the ring")
                 runs.append(count / run / 1e6)
                 waits.append(wait)
+            text = testpmd.text()
         finally:
             testpmd.end()
-    version = re.search(r"\d+\.\d+\.\d+", subprocess.run(
-        ["dpdk-testpmd", "--version"], capture_output=True, text=True, check=False).stderr or "")
+    version = re.search(r"DPDK (\d+\.\d+\.\d+)", text)
     return [figure(NAME, TITLE, "Mpps", runs, waits=waits, octets=octets,
-                   memory=testpmd.memory, versions={"dpdk": version[0] if version else "unknown"},
+                   memory=testpmd.memory, versions={"dpdk": version[1] if version else "unknown"},
                    note="both ends on one core: a crossing is a guest's side and a host's side")]

@@ -1,8 +1,12 @@
 """Flows that end: idle, closed, over their function's quota."""
 
+from ipaddress import IPv4Address as A4
+
 from scapy.all import TCP, UDP
 
 from offloadcard.gft import spec
+from sim.models.flow import Outer, Rewrite, transpose
+from tests.control.support import FABRIC
 from tests.control.test_slowpath import frame, story
 
 
@@ -82,3 +86,49 @@ def test_flows_of_a_function_are_limited():
         await path.set_quota(2, 0)
         assert (await controller.allowances(2))["conntrack_allowance_available"] == 15
     story(told)
+
+
+def test_both_directions_come_and_go_together():
+    """A connection comes to the slow path once, and is paid for by who opened it; RST ends both."""
+    async def told(card, controller):
+        path = controller.slowpath
+        card.switch.from_guest(2, frame(2, 3))
+        await card.settle(path)
+        reply = frame(3, 2, TCP(sport=80, dport=4000, flags="SA"))
+        card.switch.from_guest(3, reply)
+        assert [function for function, _ in card.switch.to_guests] == [3, 2]
+        assert path.counters.served == 1 and path.counters.inserted == 2
+        assert path.book.count(2) == 2 and path.book.count(3) == 0
+        # Out by a tunnel: what comes back in one is known, too.
+        card.switch.from_guest(2, frame(2, 9))
+        await card.settle(path)
+        back = Outer(vni=100, source_mac=FABRIC.next_hop_mac, destination_mac=FABRIC.mac,
+                     source=A4("192.0.2.2").packed, destination=FABRIC.address.packed)
+        answer = frame(9, 2, TCP(sport=80, dport=4000, flags="SA"))
+        card.switch.from_wire(transpose(answer, Rewrite(push=back)))
+        assert card.switch.to_guests[-1] == (2, answer) and path.counters.served == 2
+        # A policy that moves reaches both by their own generations.
+        await path.bump(3, hard=True)
+        card.switch.from_guest(3, reply)
+        await card.settle(path)
+        assert path.counters.served == 3
+        record = next(r for r in path.book.by_handle.values() if r.flow.function_id == 3)
+        card.switch.events.append({"kind": spec.EventKind.TCP_FLAGS, "handle": record.handle,
+                                   "tcp_flags": spec.TcpFlag.RST})
+        await path.serve_events()
+        await path.aging.step(card.now_ns())
+        assert path.aging.closed == 2 and path.book.count(2) == 2
+        # What is denied has no other direction, and who floods pays for both.
+        await path.set_quota(2, 3)
+        for sport in range(5):
+            card.switch.from_guest(2, frame(2, 3, TCP(sport=sport, dport=80)))
+            card.switch.from_guest(2, frame(2, 3, UDP(sport=sport, dport=9)))
+        await card.settle(path)
+        assert path.book.count(2) == 3 and path.book.count(3) == 0
+        # With one row only, it is the first packet's: it must not come back for ever.
+        await path.set_quota(2, 1)
+        card.switch.from_guest(2, frame(2, 3, TCP(sport=99, dport=80)))
+        await card.settle(path)
+        record, = path.book.by_handle.values()
+        assert record.flow.source_port == 99
+    story(told, pairs=True)

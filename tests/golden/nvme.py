@@ -1,9 +1,10 @@
 """Octets of NVMe structures as others lay them out.
 
 Origin: a C program over Debian's libnvme-dev 1.3 (``nvme/types.h``: struct nvme_id_ctrl,
-nvme_id_ns, nvme_smart_log, nvme_firmware_slot, nvme_error_log_page; its NVME_REG_* and NVME_SC_*)
-and linux-libc-dev 6.1 (``linux/nvme_ioctl.h``: struct nvme_passthru_cmd, whose first 64 octets are
-those of an entry), with the values of ``FIELDS`` set, printed on x86-64.
+nvme_id_ns, nvme_dsm_range, nvme_smart_log, nvme_firmware_slot, nvme_error_log_page; its
+NVME_REG_* and NVME_SC_*) and linux-libc-dev 6.1 (``linux/nvme_ioctl.h``: struct
+nvme_passthru_cmd, whose first 64 octets are those of an entry), with the values of ``FIELDS`` set,
+printed on x86-64.
 """
 
 SQE = ("02413412141312112423222134333231484746454443424158575655545352516867666564636261"
@@ -44,11 +45,13 @@ NAMESPACE_FIELDS = {
     "lbaf": [{"lbads": 9}, {"lbads": 12, "ms": 8, "rp": 1}]}
 
 SMART = {0: "013601640a020000" + "00" * 24 + "03" + "00" * 15 + "04" + "00" * 15 + "05"
-            + "00" * 15 + "06" + "00" * 15}
+            + "00" * 15 + "06" + "00" * 15 + "07" + "00" * 15 + "08" + "00" * 15 + "09"
+            + "00" * 15 + "0a" + "00" * 15 + "0b" + "00" * 15 + "0c" + "00" * 15}
 SMART_FIELDS = {
     "critical_warning": 1, "temperature": 310, "avail_spare": 100, "spare_thresh": 10,
     "percent_used": 2, "data_units_read": 3, "data_units_written": 4, "host_reads": 5,
-    "host_writes": 6}
+    "host_writes": 6, "ctrl_busy_time": 7, "power_cycles": 8, "power_on_hours": 9,
+    "unsafe_shutdowns": 10, "media_errors": 11, "num_err_log_entries": 12}
 
 FIRMWARE = {0: "0100000000000000312e302020202020"}
 FIRMWARE_FIELDS = {"afi": 1, "frs": [int.from_bytes(b"1.0     ", "little")]}
@@ -56,6 +59,10 @@ FIRMWARE_FIELDS = {"afi": 1, "frs": [int.from_bytes(b"1.0     ", "little")]}
 ERROR = {0: "0100000000000000020003000400050006000000000000000700000000000000"}
 ERROR_FIELDS = {"error_count": 1, "sqid": 2, "cid": 3, "status": 4, "location": 5, "lba": 6,
                 "nsid": 7}
+
+# struct nvme_dsm_range.
+DSM_RANGE = "01000000020000000300000000000000"
+DSM_RANGE_FIELDS = {"cattr": 1, "nlb": 2, "slba": 3}
 
 # What NVME_CAP_* makes of 0x2028010007.
 CAP = 0x20_2801_0007
@@ -68,7 +75,8 @@ REGISTERS = {"CAP": 0x00, "VS": 0x08, "INTMS": 0x0C, "INTMC": 0x10, "CC": 0x14, 
 # NVME_SC_* with their status code type above.
 STATUSES = {
     "INVALID_OPCODE": 0x001, "INVALID_FIELD": 0x002, "DATA_TRANSFER_ERROR": 0x004,
-    "INTERNAL_ERROR": 0x006, "INVALID_NAMESPACE": 0x00B, "COMMAND_SEQUENCE_ERROR": 0x00C,
+    "INTERNAL_ERROR": 0x006, "ABORT_REQUESTED": 0x007, "INVALID_NAMESPACE": 0x00B,
+    "COMMAND_SEQUENCE_ERROR": 0x00C,
     "INVALID_PRP_OFFSET": 0x013, "LBA_OUT_OF_RANGE": 0x080, "COMPLETION_QUEUE_INVALID": 0x100,
     "INVALID_QUEUE_ID": 0x101, "INVALID_QUEUE_SIZE": 0x102, "ABORT_LIMIT_EXCEEDED": 0x103,
     "ASYNC_EVENT_LIMIT_EXCEEDED": 0x105, "INVALID_INTERRUPT_VECTOR": 0x108,

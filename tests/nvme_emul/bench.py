@@ -38,6 +38,7 @@ class Bench:
         self.store = bytearray(1 << 20)
         self.reads, self.writes, self.interrupts = [], [], []  # (cycle, function_id, address, n)
         self.read_faults, self.write_faults = set(), set()     # pages of (function_id, address)
+        self.slow = {}           # function_id -> cycles that its memory takes more to be read
         self.store_reads, self.store_writes = [], []
         self.replies, self.drained, self.management_replies = deque(), [], deque()
         self.cycle = 0
@@ -97,7 +98,8 @@ class Bench:
                 p = shapes[index].from_bits(values[2 * index + 1])
                 if index in (0, 2):
                     number += 1
-                    due = now + (self.latency if index == 0 else self.store_latency)
+                    due = now + (self.latency + self.slow.get(p.function_id, 0) if index == 0
+                                 else self.store_latency)
                     heapq.heappush(pending[index // 2], (due, number, p))
                     log = self.reads if index == 0 else self.store_reads
                     log.append((now, p.function_id, p.address, p.length))

@@ -196,7 +196,7 @@ def test_transfers_and_prps():
                 (Status.INVALID_FIELD, Opcode.WRITE, {"cdw12": 256}),
                 (Status.INVALID_FIELD, Opcode.WRITE, {"fuse": 1}),
                 (Status.INVALID_FIELD, Opcode.READ, {"psdt": 1}),
-                (Status.INVALID_OPCODE, 0x05, {}),
+                (Status.INVALID_OPCODE, 0x04, {}),
                 (Status.INVALID_PRP_OFFSET, Opcode.WRITE, {"prp1": 0x40001}),
                 (Status.INVALID_PRP_OFFSET, Opcode.READ, {"cdw12": 9, "prp2": 0x50100}),
                 (Status.INVALID_PRP_OFFSET, Opcode.READ, {"cdw12": 40, "prp2": 0x50104}),
@@ -283,10 +283,15 @@ def test_async_events():
         assert {cqe.dw0 for cqe in cqes} == {0, 0x010100}
         # Two are still held; a reset frees them without a word.
         await driver.disable(ctx)
+        # An error while there is no controller is none of the next one's.
+        await bench.mmio_write(ctx, 1, 0x1014, 0)
         await driver.enable(ctx)
         cid = driver.put(0, AdminOpcode.ASYNC_EVENT)
         cqe = await driver.command(ctx, 0, AdminOpcode.ABORT)
         assert cqe.dw0 == 1
+        for _ in range(100):
+            await ctx.tick()
+        assert driver.poll(0) is None
         await bench.mmio_write(ctx, 1, 0x1014, 0)
         assert (await driver.wait(ctx, 0)).cid == cid
 

@@ -39,7 +39,7 @@ class DispatchSpec(Elaboratable):
         assume_producer(m, dut.i, "i")
         assume_producer(m, dut.slots, "slots")
         targets = {"admin": dut.admin, "read": dut.read, "write": dut.write,
-                   "results": dut.results}
+                   "ranges": dut.ranges, "results": dut.results}
         for name, port in targets.items():
             assert_producer(m, port, name)
 
@@ -57,6 +57,9 @@ class DispatchSpec(Elaboratable):
             m.d.sync += inside.eq(0)
             m.d.comb += Assert(inside & (told.function_id == given))
         p = told
+        with m.If(dut.ranges.valid & (p.function_id == owner) & (p.volume == volume) & ~stored):
+            m.d.comb += Assert(row.valid & ~row.read_only & (p.blocks == row.blocks)
+                               & (p.blocks_4096 == row.blocks_4096))
         size = Signal(53)
         m.d.comb += size.eq(Mux(row.blocks_4096, row.blocks << 12, row.blocks << 9))
         with m.If((dut.read.valid | dut.write.valid) & (p.function_id == owner)

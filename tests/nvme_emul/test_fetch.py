@@ -10,7 +10,7 @@ from tests.support.formal import ProofFailed, prove
 from .rules import assert_producer, assume_producer
 
 PARAMETERS = {"function_id_width": 1, "qid_width": 1, "data_width": 512, "slot_width": 1,
-              "tag_width": 1}
+              "tag_width": 1, "count_width": 4}
 
 
 class FetchSpec(Elaboratable):

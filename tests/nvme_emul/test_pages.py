@@ -7,6 +7,7 @@ from offloadcard.nvme_emul.pages import PageKind, PageWriter
 from offloadcard.nvme_emul.spec import Status
 from offloadcard.nvme_emul.spec_pages import (
     controller_page,
+    error_entry,
     firmware_page,
     namespace_page,
     smart_page,
@@ -15,14 +16,23 @@ from tests.support.streams import Stalls
 
 VOLUME = {"valid": 1, "read_only": 1, "blocks_4096": 1, "base": 0, "blocks": (7 << 32) + 1000}
 NGUID  = namespace_page(0x2A5, 2, blocks=1, blocks_4096=0, read_only=0)[104:120]
+COUNTERS = {"read_units": 7, "read_rest": 1, "written_units": 9, "written_rest": 0,
+            "reads": (3 << 32) + 5, "writes": 6, "errors": 0x10203, "entries": 3}
+# In the ring of four rows: the newest is the 0x10203rd, in row 2; row 3 is not valid.
+ERRORS = [{"error_count": 0x10201 + n,
+           "sqid": n, "cid": 0x100 + n, "status": 0x181 + n, "lba": (n << 40) + 5, "nsid": n + 1}
+          for n in range(4)]
 PAGES  = {
     PageKind.CONTROLLER:  controller_page(0x2A5, mdts=5),
     PageKind.NAMESPACE:   namespace_page(0x2A5, 2, blocks=(7 << 32) + 1000, blocks_4096=1,
                                          read_only=1),
     PageKind.LIST:        b"\2\0\0\0\4".ljust(4096, b"\0"),
     PageKind.DESCRIPTORS: (b"\x02\x10\0\0" + NGUID).ljust(4096, b"\0"),
-    PageKind.ERROR:       bytes(4096),
-    PageKind.SMART:       smart_page().ljust(4096, b"\0"),
+    PageKind.ERROR:       b"".join(error_entry(**ERRORS[n])
+                                   for n in (2, 1, 0)).ljust(4096, b"\0"),
+    PageKind.SMART:       smart_page(
+        data_units_read=8, data_units_written=9, host_reads=(3 << 32) + 5, host_writes=6,
+        num_err_log_entries=0x10203).ljust(4096, b"\0"),
     PageKind.FIRMWARE:    firmware_page().ljust(4096, b"\0"),
 }
 
@@ -75,11 +85,20 @@ def written(requests, *, data_width, stall=0.0, error=False):
             row = VOLUME if address in (0x2A5 << 2 | 1, 0x2A5 << 2 | 3) else {"valid": 0}
             ctx.set(dut.volume, row)
 
+    async def journal(ctx):
+        while True:
+            *_, function_id, at = await ctx.tick().sample(dut.function_address, dut.entry_address)
+            ctx.set(dut.counters, COUNTERS if function_id == 0x2A5 else {})
+            row = {{"sqid": "qid"}.get(name, name): value
+                   for name, value in ERRORS[at & 3].items()}
+            ctx.set(dut.entry, row if at >> 2 == 0x2A5 else {})
+
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(requester)
     simulator.add_testbench(guest, background=True)
     simulator.add_testbench(volumes, background=True)
+    simulator.add_testbench(journal, background=True)
     simulator.run()
     return found
 

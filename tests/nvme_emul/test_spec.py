@@ -18,6 +18,10 @@ def test_sqe():
     assert unpack(spec.Sqe, octets).prp2 == golden.SQE_FIELDS["prp2"]
 
 
+def test_dsm_range():
+    assert pack(spec.DsmRange, golden.DSM_RANGE_FIELDS).hex() == golden.DSM_RANGE
+
+
 def test_cqe():
     """Dword 2: SQHD and SQID; dword 3: CID, phase in bit 16, status in 31:17 (1.4, 4.6)."""
     octets = pack(spec.Cqe, {"dw0": 0x11223344, "sqhd": 0x5566, "sqid": 0x7788, "cid": 0x99AA,

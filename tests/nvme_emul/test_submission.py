@@ -10,12 +10,14 @@ from tests.support.formal import ProofFailed, prove
 from .rules import assert_producer
 
 PARAMETERS = {"function_id_width": 1, "qid_width": 1, "queues": 1, "slots": 16, "cap": 16,
-              "count_width": 6}
+              "fetches": 4, "count_width": 6}
 
 
 def test_bad_parameter():
     with pytest.raises(ValueError, match="`cap` must be 8 to `slots`, not 4"):
         Submission(**{**PARAMETERS, "cap": 4})
+    with pytest.raises(ValueError, match="`fetches` must be at least 4, not 2"):
+        Submission(**{**PARAMETERS, "fetches": 2})
 
 
 class SubmissionSpec(Elaboratable):
@@ -69,7 +71,7 @@ class SubmissionSpec(Elaboratable):
 
 @pytest.mark.formal
 def test_spec_every_entry_has_a_place():
-    prove(SubmissionSpec(Submission(**PARAMETERS)), depth=18)
+    prove(SubmissionSpec(Submission(**PARAMETERS)), depth=20)
 
 
 @pytest.mark.formal
@@ -77,4 +79,4 @@ def test_spec_every_entry_sees_a_mutant():
     dut = Submission(**PARAMETERS)
     dut.check_room = False
     with pytest.raises(ProofFailed):
-        prove(SubmissionSpec(dut), depth=18)
+        prove(SubmissionSpec(dut), depth=20)

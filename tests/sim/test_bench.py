@@ -121,8 +121,7 @@ def test_a_record_says_what_it_measured(tmp_path):
     path = tmp_path / "records.json"
     path.write_text(json.dumps([record]))
     written = plot([path], tmp_path / "plots")
-    assert {p.name for p in written} == {"mpps.png", "mpps.svg", "mpps-octets.png",
-                                         "mpps-octets.svg"}
+    assert {p.name for p in written} == {"packets.png", "packets.svg", "octets.png", "octets.svg"}
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ValueError, match="broken.json"):
         plot([tmp_path / "broken.json"], tmp_path)

@@ -22,7 +22,7 @@ def tenants(count=2):
                                    queue_size=64)
         return models[n]
 
-    build_card(bus, net=net, nvme=lambda n: NvmeModel({}), vfs=count)
+    build_card(bus, net=net, nvme=lambda n: NvmeModel({}), vfs=count, vectors=5)
 
     async def enable():
         window = BarWindow(0x40_0000_0000, 1 << 30)

@@ -10,7 +10,7 @@ from offloadcard.virtio_net_emul.avail import Avail
 from offloadcard.virtio_net_emul.chain import Chain
 from offloadcard.virtio_net_emul.layouts import Geometry
 from offloadcard.virtio_net_emul.lifecycle import Lifecycle
-from offloadcard.virtio_net_emul.profile import EVENT_END
+from offloadcard.virtio_net_emul.profile import EVENT_END, EVENT_QUEUE, WAYS
 from offloadcard.virtio_net_emul.scatter import Scatter
 from offloadcard.virtio_net_emul.table import Pool
 from tests.support.formal import ProofFailed, prove
@@ -88,7 +88,8 @@ def test_spec_owner_sees_a_mutant():
 
 
 class LifecycleSpec(Elaboratable):
-    """A function's end is said only after a round in which all its engines were idle."""
+    """A function's end is said only after a round in which all its engines were idle, a queue's
+    only after its own engine was."""
 
     def __init__(self, dut):
         self.dut = dut
@@ -96,8 +97,9 @@ class LifecycleSpec(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.submodules.dut = dut = self.dut
-        idle = Signal(2)
-        for way in range(2):
+        m.d.comb += Assume(dut.queue_resets.p.way < WAYS)
+        idle = Signal(WAYS)
+        for way in range(WAYS):
             asked = Signal(name=f"asked_{way}")
             check = dut.checks[way]
             m.d.comb += Assume(~dut.checked[way] | asked)
@@ -109,6 +111,8 @@ class LifecycleSpec(Elaboratable):
             m.d.comb += Assert(idle.all())
         with m.If(dut.lifecycle.drained.valid):
             m.d.comb += Assert(idle.all())
+        with m.If(dut.events.valid & (dut.events.p.kind == EVENT_QUEUE)):
+            m.d.comb += Assert(idle.bit_select(dut.events.p.way, 1))
         held(m, dut.lifecycle.drained)
         held(m, dut.events)
         return m

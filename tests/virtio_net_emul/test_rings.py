@@ -71,7 +71,7 @@ def events_out(host):
             else:
                 for _ in range(host.random.randrange(60)):
                     await ctx.tick()
-                await host.until(ctx, lambda: len(queue.ids) > 3 or queue.take())
+                await host.until(ctx, lambda: (queue.take(), len(queue.ids) > 3)[1])
             queue.take()
         await host.until(ctx, lambda: queue.used_idx() == queue.next)
         queue.take()

@@ -7,7 +7,7 @@ disk=$(drive)
 fio_job reset --filename="$disk" --rw=randrw --bs=4k --iodepth=8 --size=4m --verify=crc32c \
     --verify_fatal=1 --do_verify=1 --rate_iops=20000 &
 for round in 1 2 3 4 5; do
-    sleep 0.02
+    pause 0.02
     echo 1 > /sys/class/nvme/nvme0/reset_controller
 done
 wait $!

@@ -1,5 +1,6 @@
 # Shows: one guest writes junk all over its functions' config space; the other's drive and network go on.
 #: functions = net0 nvme0 | net1 nvme1 | net2
+#: hostile   = 0
 #: timeout   = 900
 
 if [ "$GUEST" = 0 ]; then
@@ -11,7 +12,7 @@ if [ "$GUEST" = 0 ]; then
             register=$(printf %02x $((4 * (RANDOM % 64))))
             setpci -s "$function" "$register.L=$(printf %04x%04x $RANDOM $RANDOM)" || true
         done
-        sleep 0.0002
+        pause 0.0002
     done
     tell abused
 elif [ "$GUEST" = 1 ]; then

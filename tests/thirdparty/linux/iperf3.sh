@@ -24,8 +24,8 @@ if [ "$GUEST" = 0 ]; then
 else
     iperf3 -s -B "$(address 1)" > "$OUT/server" 2>&1 &
     server=$!
-    sleep 0.1
+    pause 0.1
     tell ready
-    until [ -e "$OUT/told.done" ]; do [ -e "$OUT/told.next" ] || tell next; sleep 0.01; done
+    until [ -e "$OUT/told.done" ]; do [ -e "$OUT/told.next" ] || tell next; pause 0.01; done
     kill $server
 fi

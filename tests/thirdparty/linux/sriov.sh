@@ -9,7 +9,7 @@ for round in 1 2 3; do
         echo 2 > "/sys/bus/pci/devices/$function/sriov_numvfs"
         equal "VFs of $function" "$(ls -d /sys/bus/pci/devices/"$function"/virtfn* | wc -l)" 2
     done
-    sleep 0.2
+    pause 0.2
     equal "functions of virtio-pci" "$(functions virtio-pci | wc -l)" 3
     equal "functions of nvme" "$(functions nvme | wc -l)" 3
     [ $round = 3 ] && break

@@ -1,0 +1,117 @@
+"""What surrounds a Linux guest: its scripts' first lines, its kernel, its results, clear errors."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from offloadcard.cli import main
+from sim.linux import kernel, needs, table
+from sim.linux.script import ScriptError, octets_of, read
+
+ROOT    = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted((ROOT / "tests/thirdparty/linux").glob("*.sh"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_says_what_it_shows(path):
+    script = read(path)
+    assert script.shows.endswith(".") and script.timeout <= 1800
+    network = {name for guest in script.functions for name in guest}
+    assert set(script.networks) | set(script.drives) <= network
+    subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_functions_drives_and_networks(tmp_path):
+    path = tmp_path / "x.sh"
+    path.write_text("# Shows: it.\n#: functions = net0 nvme0 | net1\n#: networks = net0=1 net1=2\n"
+                    "#: drives = nvme0=4M\n#: joined = 1-2\n#: hostile = 1\n#: timeout = 7\n")
+    script = read(path)
+    assert script.functions == (("net0", "nvme0"), ("net1",))
+    assert script.networks == {"net0": 1, "net1": 2}
+    assert script.drives == {"nvme0": 4 << 20} and script.timeout == 7
+    assert script.joined == ((1, 2),) and script.hostile == (1,)
+    assert octets_of("3") == 3 and octets_of("2K") == 2048
+
+
+@pytest.mark.parametrize("line,message", [
+    ("functions = disk0", "pf0, pf1, netN or nvmeN, not 'disk0'"),
+    ("functions = net0 | net0", "must belong to one guest"),
+    ("functions = |", "must have 1 to 8 functions, not 0"),
+    ("networks = net0", "must be name=value, not 'net0'"),
+    ("drives = nvme0=4T", "a number with K, M or G, not '4T'"),
+    ("joined = 1", "pairs of VNIs such as 1-2, not '1'"),
+    ("timeout = soon", "invalid literal"),
+    ("colour = red", ("must be one of functions, networks, drives, joined, hostile, memory, "
+     "timeout, not 'colour'")),
+])
+def test_a_wrong_line_is_named(tmp_path, line, message):
+    path = tmp_path / "x.sh"
+    path.write_text(f"# Shows: nothing.\n#: {line}\n")
+    with pytest.raises(ScriptError) as error:
+        read(path)
+    assert message in str(error.value) and f"{path}:2:" in str(error.value)
+
+
+def call(*arguments):
+    result = CliRunner().invoke(main, ["linux", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == 2 and len(result.output.strip().splitlines()) == 1, result.output
+    return result.output
+
+
+def test_what_cannot_be_done_is_one_line(tmp_path, monkeypatch):
+    smoke = ROOT / "tests/thirdparty/linux/smoke.sh"
+    assert "--preset must be one of model" in call("--preset", "huge")
+    assert "a shell needs a terminal" in call()
+    assert "--guests must be 1 or 2, not 3" in call("--guests", 3)
+    assert "--guests must be 2 as the script says" in call("--script", smoke, "--guests", 1)
+    assert "/nowhere/x.sh: No such file" in call("--script", "/nowhere/x.sh")
+    assert "is no program" in call("--script", smoke, "--kernel", "/etc/passwd")
+    monkeypatch.setattr(kernel, "SOURCES", tmp_path)
+    monkeypatch.setattr(needs, "find", lambda name: None if name == "bison" else name)
+    text = call("--script", smoke, "--kernel", "6.1")
+    assert "apt install linux-source-6.1 bison" in text
+
+
+def test_versions_come_from_the_packages(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel, "SOURCES", tmp_path)
+    assert kernel.available() == []
+    for name in ("linux-source-6.1.tar.xz", "linux-source-6.12.tar.xz", "linux-config-6.1"):
+        (tmp_path / name).touch()
+    assert kernel.available() == ["6.1", "6.12"]
+
+
+def test_a_configuration_that_lost_a_word_is_refused(tmp_path):
+    words = [line for line in kernel.FRAGMENT.read_text().splitlines()
+             if line.startswith("CONFIG_") and not line.endswith("=n")]
+    path = tmp_path / "config"
+    path.write_text("\n".join(words))
+    kernel._check(path)
+    path.write_text("\n".join(word for word in words if "VIRTIO_UML" not in word))
+    with pytest.raises(kernel.KernelError, match="CONFIG_VIRTIO_UML=y, which this kernel"):
+        kernel._check(path)
+    path.write_text("\n".join([*words, "CONFIG_IPV6=y"]))
+    with pytest.raises(kernel.KernelError, match="CONFIG_IPV6=n"):
+        kernel._check(path)
+
+
+def test_the_table_stands_between_its_marks(tmp_path):
+    document, results = tmp_path / "linux.md", tmp_path / "results.json"
+    document.write_text(f"before\n{table._BEGIN}\nold\n{table._END}\nafter\n")
+    results.write_text(json.dumps({"ping": {
+        "code": 0, "preset": "small", "seed": 1, "commit": "abc", "virtual_s": 2.0, "wall_s": 8.0,
+        "clocks": 1000, "figures": {"rtt": {"value": 11.0, "unit": "us"}}}}))
+    assert table.write(document, results)
+    text = document.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "| `ping` | small | 2.000 | 1000 | 8 | 4.0 | rtt 11 us |" in text
+    assert not table.write(document, results)
+
+
+def test_every_script_has_a_testpoint():
+    plan = (ROOT / "docs/testplan/linux.toml").read_text()
+    for path in SCRIPTS:
+        assert f"tests/thirdparty/linux/{path.name}" in plan
