@@ -100,7 +100,7 @@ def bench(**options):
 @click.option("--pcap", help="Record the wire's frames into this file.")
 @click.option("--out", help="Where the guests leave files.  [default: below build/linux/runs]")
 @click.option("--table", is_flag=True,
-              help="Write the table of docs/linux.md from build/linux/results.json; no more.")
+              help="Write the figures and timelines of docs/ from build/linux; no more.")
 @_clear_errors
 def linux(**options):
     """Boot a real Linux on the card; give a shell, or run a script and end with its exit code."""

@@ -47,8 +47,9 @@ def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt
         table):
     """Run the script, or give a shell; its exit code."""
     if table:
-        changed = late("sim.linux.table").write()
-        console.print("docs/linux.md " + ("is written" if changed else "is as it was"))
+        for module in (late("sim.linux.table"), late("sim.linux.walk")):
+            console.print(f"{module.DOCUMENT.name} "
+                          + ("is written" if module.write() else "is as it was"))
         return 0
     config = _config(preset)
     wanted = _script(script, guests)

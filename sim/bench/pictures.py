@@ -1,6 +1,7 @@
 """The pictures: each takes records and baselines, and gives a figure or nothing to draw."""
 
 from .canvas import GREYS, HATCHES, MARKERS, STYLES, canvas
+from .catalog import CATALOG
 
 __all__ = ["PICTURES", "rate_of", "software_named"]
 
@@ -40,11 +41,18 @@ def software_named(baseline, start):
 
 
 def _swept(records, scenario, key, least=2):
-    """Records of a scenario in the order of what was changed; nothing if there is one only."""
-    mine = {}
+    """Records of a scenario in the order of what was changed, all else as the catalogue has it.
+
+    Nothing if there are fewer than ``least``.
+    """
+    mine, usual = {}, CATALOG[scenario]
+    others = {"octets", "queues", "depth"} - {key}
     for record in records:
-        if record["scenario"] == scenario and rate_of(record) and "asked" in record:
-            mine[record["asked"][key]] = record
+        if record["scenario"] != scenario or not rate_of(record):
+            continue
+        asked = record["asked"]
+        if asked[key] and all(asked[name] == getattr(usual, name) for name in others):
+            mine[asked[key]] = record
     return sorted(mine.items()) if len(mine) >= least else []
 
 
@@ -146,9 +154,8 @@ def block_rates(records, baseline):
     """Blocks a second against depth and against size."""
     depth = [(octets, rows) for octets, name in (
         (4096, "nvme-read-4k-sustained"), (512, "nvme-read-512-sustained"))
-        if (rows := _swept([r for r in records if r["asked"]["octets"] == octets], name, "depth"))]
-    sizes = _swept([r for r in records if not r["asked"]["depth"]], "nvme-read-4k-sustained",
-                   "octets")
+        if (rows := _swept(records, name, "depth"))]
+    sizes = _swept(records, "nvme-read-4k-sustained", "octets")
     if not depth and not sizes:
         return None
     used = [record for _, rows in depth for _, record in rows] + [r for _, r in sizes]

@@ -1,6 +1,7 @@
 """Pictures of single runs: rates beside bounds, octets by purpose, stations, interference."""
 
 from .canvas import GREYS, HATCHES, canvas
+from .catalog import CATALOG
 from .pictures import _card, rate_of
 
 __all__ = ["PICTURES"]
@@ -8,7 +9,6 @@ __all__ = ["PICTURES"]
 
 def _single(records, key):
     """One record of each scenario, with that rate, as the catalogue asks it."""
-    from .catalog import CATALOG
     found = {}
     for record in records:
         scenario = CATALOG.get(record["scenario"])
@@ -99,7 +99,6 @@ def stations(records, _baseline):
 
 def interference(records, _baseline):
     """What is left of a victim's rate and latency beside each attack."""
-    from .catalog import CATALOG
     found = {record["scenario"]: record for record in records if "attack" in record["metrics"]}
     mine = [found[name] for name in CATALOG if name in found]
     if not mine:

@@ -4,6 +4,8 @@
 
 from dataclasses import dataclass
 
+from offloadcard.pcie import spec_config
+
 __all__ = ["LinkConfig", "LINKS", "POLICIES"]
 
 # GT/s of a lane by generation.
@@ -80,7 +82,9 @@ class LinkConfig:
             "latency_spread_ps": self.latency_spread_ns * 1000,
             "dequeue_ps": self.dequeue_ns * 1000, "policy": POLICIES[self.completions],
             "interleave": self.interleave, "mps": 128, "mrrs": 512, "cpl_mps": self.mps,
-            "rcb": self.rcb, "extended_tags": 0, "ph": ph, "pd": pd, "nph": nph, "npd": npd,
+            "rcb": self.rcb, "extended_tags": 0, "nvme_mrrs": 512, "nvme_extended_tags": 0,
+            "first_nvme_vf": card.first_nvme_vf, "sriov": spec_config.SRIOV,
+            "ph": ph, "pd": pd, "nph": nph, "npd": npd,
             "seed": self.seed, "port_gbps": card.port_gbps,
             "dram_octets_per_ns": self.dram_octets_per_ns,
             "dram_read_ps": self.dram_read_ns * 1000, "dram_write_ps": self.dram_write_ns * 1000,

@@ -15,6 +15,7 @@ std::vector<std::string> violations;
 static std::unordered_set<uint32_t> tags;  // requester id << 8 | tag
 static std::unordered_map<unsigned, unsigned> in_flight;
 static std::unordered_map<unsigned, bool> masters;
+static bool vf_enable[2];
 static unsigned capability;  // offset of the PCI Express capability, the same in all functions
 constexpr size_t KEPT = 1000;  // more than that helps nobody
 
@@ -23,6 +24,7 @@ void reset() {
     tags.clear();
     in_flight.clear();
     masters.clear();
+    vf_enable[0] = vf_enable[1] = false;
 }
 
 void violation(const char *format, ...) {
@@ -42,6 +44,21 @@ void link_down() {
     masters.clear();
     tags.clear();
     in_flight.clear();
+    vf_enable[0] = vf_enable[1] = false;
+}
+
+// Which physical function a function is or belongs to.
+static unsigned family(unsigned bdf) {
+    unsigned number = bdf & 0xff;
+    return number < 2 ? number : number >= settings::chosen.first_nvme_vf;
+}
+
+// [sriov-1.1: 3.3.3.1] VFs begin anew with VF Enable, none of them bus master.
+static void vfs_enabled(unsigned pf, bool enable) {
+    if (enable && !vf_enable[pf])
+        for (auto &[bdf, master] : masters)
+            if ((bdf & 0xff) >= 2 && family(bdf) == pf) master = false;
+    vf_enable[pf] = enable;
 }
 
 void configured(unsigned bdf, unsigned offset, unsigned size, uint32_t value) {
@@ -51,11 +68,17 @@ void configured(unsigned bdf, unsigned offset, unsigned size, uint32_t value) {
     if (capability && offset == capability + 8 && size >= 2) {
         if (value >> 15 & 1) masters[bdf] = false;  // FLR
         if ((bdf & 0xff) == 0) settings::chosen.mps = 128 << (value >> 5 & 7);
-        if ((bdf & 0xff) <= 1) {  // VFs follow their PF
+        if ((bdf & 0xff) == 0) {  // VFs follow their PF
             settings::chosen.mrrs = 128 << (value >> 12 & 7);
             settings::chosen.extended_tags = value >> 8 & 1;
+        } else if ((bdf & 0xff) == 1) {
+            settings::chosen.nvme_mrrs = 128 << (value >> 12 & 7);
+            settings::chosen.nvme_extended_tags = value >> 8 & 1;
         }
+        if ((bdf & 0xff) <= 1 && value >> 15 & 1) vf_enable[bdf & 1] = false;
     }
+    if (settings::chosen.sriov && offset == settings::chosen.sriov + 8 && (bdf & 0xff) <= 1)
+        vfs_enabled(bdf & 1, value & 1);
 }
 
 // Enabled octets must be one run from the first to the last.
@@ -85,9 +108,12 @@ static void check_memory(const tlp::Tlp &t) {
         violation("%s of %04x: 4 DW header for an address below 4 GiB", name, requester);
     if (t.is_memory_write() && octets > settings::chosen.mps)
         violation("MWr of %04x: %u octets exceed MPS", requester, octets);
-    if (t.is_memory_read() && octets > settings::chosen.mrrs)
+    bool nvme = family(requester);
+    if (t.is_memory_read()
+        && octets > (nvme ? settings::chosen.nvme_mrrs : settings::chosen.mrrs))
         violation("MRd of %04x: %u octets exceed MRRS", requester, octets);
-    if (t.is_memory_read() && t.tag() >= 32 && !settings::chosen.extended_tags)
+    if (t.is_memory_read() && t.tag() >= 32
+        && !(nvme ? settings::chosen.nvme_extended_tags : settings::chosen.extended_tags))
         violation("MRd of %04x: tag %u while Extended Tag is off", requester, t.tag());
     if (t.is_memory_read() && tags.count(requester << 8 | t.tag()))
         violation("MRd of %04x: tag %u is in flight", requester, t.tag());

@@ -25,6 +25,9 @@ struct Settings {
     double mps = 128, mrrs = 512;       // of the card, as configured; the monitor keeps them
     double cpl_mps = 256, rcb = 64;   // of the root port's completions
     double extended_tags = 1;
+    double nvme_mrrs = 512, nvme_extended_tags = 1;  // of the second physical function
+    double first_nvme_vf = 65536;     // function number of its first VF
+    double sriov = 0;                 // offset of the SR-IOV capability; 0: none
     double ph = 64, pd = 1024, nph = 64, npd = 64;
     double seed = 1;
     double port_gbps = 100;           // of the Ethernet port

@@ -4,7 +4,11 @@ set -Eeu -o pipefail
 trap 'echo "FAILED line $LINENO of ${BASH_SOURCE[0]##*/}: $BASH_COMMAND" >&2' ERR
 
 # figure NAME VALUE UNIT: a measured number, in virtual time, for the run's results.
-figure() { echo "FIGURE $1 $2 $3"; echo "$1 $2 $3" >> "$OUT/figures$GUEST"; }
+figure() {
+    [ -n "$2" ] || fail "$1 was not measured"
+    echo "FIGURE $1 $2 $3"
+    echo "$1 $2 $3" >> "$OUT/figures$GUEST"
+}
 
 # fail WORDS: the end.
 fail() { echo "FAILED $*" >&2; exit 1; }

@@ -6,13 +6,14 @@
     #: drives    = nvme0=64M
     #: joined    = 1-2
     #: hostile   = 0
+    #: timeline  = yes
     #: memory    = 256M
     #: timeout   = 300
 
 ``functions`` are those of each guest, guests parted by ``|``; ``networks`` are VNIs, and those that
 are ``joined`` reach one another by the wire; a ``hostile`` guest's refused accesses are no fault of
-the card; ``timeout`` is in seconds of wall time. The same script runs in every guest, which tells
-them apart by ``$GUEST``.
+the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall time. The same
+script runs in every guest, which tells them apart by ``$GUEST``.
 """
 
 import re
@@ -39,6 +40,7 @@ class Script:
     drives:    dict = field(default_factory=dict)
     joined:    tuple = ()
     hostile:   tuple = ()
+    timeline:  bool = False
     memory:    str = "256M"
     timeout:   int = 600
 
@@ -86,7 +88,8 @@ def _joined(text):
 
 _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
          "drives": lambda text: _pairs(text, octets_of), "joined": _joined,
-         "hostile": lambda text: tuple(map(int, text.split())), "memory": str, "timeout": int}
+         "hostile": lambda text: tuple(map(int, text.split())),
+         "timeline": lambda text: text == "yes", "memory": str, "timeout": int}
 
 
 def read(path):

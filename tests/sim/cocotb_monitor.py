@@ -3,6 +3,7 @@
 import cocotb
 
 from offloadcard.config import TINY
+from offloadcard.pcie import spec_config
 from sim.env import MESSAGES, Env
 from sim.link.config import LinkConfig
 from sim.link.world import Event
@@ -108,6 +109,48 @@ async def bus_mastering_is_asked_for(dut):
         await env.bus.config_write(RID, 4, 2, 6)
         s.send(mwr(RID, s.page, 4), bytes(4))
         await s.clean()
+
+
+@cocotb.test()
+async def a_family_has_its_own_sizes(dut):
+    """MRRS and Extended Tag as the function's own physical one has them."""
+    async with Env(dut, TINY) as env:
+        s = await stage(env)
+        vf = RID + TINY.first_nvme_vf
+        for rid in (RID, RID + 1):
+            await env.bus.config_write(rid, spec_config.PCIE + 8, 2, 0x2100 if rid == RID else 0)
+        await env.bus.config_write(vf, 4, 2, 4)
+        env.guest(0).assign(vf)
+        page = s.guest.memory.alloc(4096, align=4096, owner=vf, purpose="payload").address
+        s.send(mrd(RID, 40, s.page, 512))
+        s.send(mrd(vf, 1, page, 128))
+        await s.clean()
+        s.send(mrd(vf, 40, page, 64))
+        await s.expect("Extended Tag")
+        s.send(mrd(vf, 1, page, 512))
+        await s.expect("exceed MRRS")
+
+
+@cocotb.test()
+async def virtual_functions_begin_anew(dut):
+    """VF Enable off and on again: its functions are not bus masters, those of the other are."""
+    async with Env(dut, TINY) as env:
+        s = await stage(env)
+        net, nvme = RID + TINY.first_net_vf, RID + TINY.first_nvme_vf
+        pages = {}
+        for pf, rid in ((RID, net), (RID + 1, nvme)):
+            await env.bus.config_write(pf, spec_config.SRIOV + 8, 2, 9)
+            await env.bus.config_write(rid, 4, 2, 4)
+            env.guest(0).assign(rid)
+            pages[rid] = s.guest.memory.alloc(4096, align=4096, owner=rid).address
+            s.send(mwr(rid, pages[rid], 4), bytes(4))
+        await s.clean()
+        for control in (0, 9):
+            await env.bus.config_write(RID, spec_config.SRIOV + 8, 2, control)
+        s.send(mwr(nvme, pages[nvme], 4), bytes(4))
+        await s.clean()
+        s.send(mwr(net, pages[net], 4), bytes(4))
+        await s.expect("not bus master")
 
 
 @cocotb.test()

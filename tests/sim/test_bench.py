@@ -12,7 +12,8 @@ from sim.bench.catalog import CATALOG
 from sim.bench.frames import checksum, udp_frame
 from sim.bench.net import flow_of
 from sim.bench.page import write_page
-from sim.bench.plot import plot
+from sim.bench.pictures import _swept, rate_of
+from sim.bench.plot import PICTURES, plot
 from sim.bench.run import record_of
 from sim.bench.slope import percentiles, slope_ns, spread
 from sim.link.config import LINKS, LinkConfig
@@ -149,3 +150,47 @@ def test_the_page_names_its_run(tmp_path):
     text = (tmp_path / "out/index.md").read_text()
     assert "100.00 Mpps" in text and "stated, not measured" in text and record["commit"] in text
     assert all(path.exists() for path in written)
+
+
+def _asked(scenario, rate, **change):
+    """A record as if a run had given ``rate``; nothing of it is printed anywhere."""
+    return record_of(replace(CATALOG[scenario], **change), MODEL, LINK, "gen3x16",
+                     {**RAW, "slope_ns": rate and 1000 / rate})
+
+
+def test_a_sweep_takes_no_point_of_another():
+    records = [_asked("gft-64", 148.0, queues=1), _asked("gft-64", 148.0, queues=64),
+               _asked("gft-64", 84.0, octets=124)]
+    assert [(n, rate_of(r)) for n, r in _swept(records, "gft-64", "queues")] == [
+        (1, pytest.approx(148)), (64, pytest.approx(148))]
+
+
+def test_every_picture_can_be_drawn(tmp_path):
+    attack = {"share": 0.5, "p50": 10.0, "p99": 20.0, "p999": 30.0}
+    flows = {name: attack for name in ("transmit", "receive", "read")}
+    beside = _asked("interference-load", None)
+    beside["metrics"] |= {"attack": "load", "attackers": 3, "victim_mpps": 2.0, "alone": flows,
+                          "beside": flows, "mpps": None}
+    idle = _asked("latency-net", None)
+    idle["metrics"] |= {"mpps": None, "stations": [
+        {"station": "index asked", "ns": 96.0, "side": "card", "operations": 1},
+        {"station": "index answered", "ns": 512.0, "side": "host", "operations": 1}]}
+    records = [
+        beside, idle, _asked("net-tx-64", 80.0), _asked("net-tx-64", 40.0, octets=252),
+        _asked("net-tx-64", 20.0, queues=1), _asked("gft-64", 84.0, queues=64, octets=124),
+        _asked("gft-64", 148.0, queues=1),
+        _asked("gft-64", 148.0, queues=64), _asked("nvme-read-4k-sustained", 3.0),
+        *(_asked("nvme-read-4k-sustained", 1.0, depth=depth) for depth in (1, 2)),
+        _asked("nvme-read-4k-sustained", 1.0, octets=8192)]
+    result = {"name": "xdp-1", "title": "XDP", "unit": "Mpps", "value": 9.0, "low": 8.0,
+              "high": 10.0, "runs": [9.0], "flows": 1, "noisy": True, "wait": 0.5,
+              "versions": {}}
+    baseline = {"machine": {"cpu": "a", "kernel": "b", "cores": 1}, "results": [
+        result, {"name": "ovs-dpdk", "title": "OVS", "skipped": "not there", "install": ""}]}
+    for name, content in (("card", records), ("software", baseline)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    files = sorted(tmp_path.glob("*.json"))
+    written = write_page(files, tmp_path / "out")
+    assert {path.stem for path in written} == {*PICTURES, "index"}
+    text = (tmp_path / "out/index.md").read_text()
+    assert "skipped: not there" in text and "noisy, waited 50%" in text and "50%" in text

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from offloadcard.cli import main
-from sim.linux import kernel, needs, table
+from sim.linux import kernel, needs, table, walk
 from sim.linux.script import ScriptError, octets_of, read
 
 ROOT    = Path(__file__).resolve().parents[2]
@@ -44,8 +44,8 @@ def test_functions_drives_and_networks(tmp_path):
     ("drives = nvme0=4T", "a number with K, M or G, not '4T'"),
     ("joined = 1", "pairs of VNIs such as 1-2, not '1'"),
     ("timeout = soon", "invalid literal"),
-    ("colour = red", ("must be one of functions, networks, drives, joined, hostile, memory, "
-     "timeout, not 'colour'")),
+    ("colour = red", ("must be one of functions, networks, drives, joined, hostile, timeline, "
+                      "memory, timeout, not 'colour'")),
 ])
 def test_a_wrong_line_is_named(tmp_path, line, message):
     path = tmp_path / "x.sh"
@@ -109,6 +109,45 @@ def test_the_table_stands_between_its_marks(tmp_path):
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "| `ping` | small | 2.000 | 1000 | 8 | 4.0 | rtt 11 us |" in text
     assert not table.write(document, results)
+
+
+def record(ns, kind, octets=0, address=0, fmt_type=0, who=9):
+    return {"ns": ns, "kind": kind, "requester": who, "address": address, "octets": octets,
+            "fmt_type": fmt_type}
+
+
+BAR, MESSAGE = 1 << 46, 0xA_0000
+
+
+def test_a_read_is_found_in_the_log():
+    records = [
+        record(0, "TLP_DOWN", 4, BAR + 0x14, 0x60), record(10, "TLP_DOWN", 4, BAR + 0x1008, 0x60),
+        record(11, "DOORBELL", 0, BAR + 0x1008), record(20, "TLP_UP", 64, 0x1000),
+        record(30, "TLP_DOWN", 64, 0, 0x4A), record(40, "TLP_UP", 2048, 0x2000, 0x40),
+        record(41, "TLP_UP", 2048, 0x2800, 0x40), record(50, "TLP_UP", 16, 0x3000, 0x40),
+        record(51, "TLP_UP", 4, MESSAGE, 0x40), record(52, "INTERRUPT", 0, MESSAGE),
+        record(60, "TLP_DOWN", 4, BAR + 0x100C, 0x60), record(99, "TLP_UP", 64, 0x1000)]
+    found = walk.read(walk.steps("nvme", records))
+    assert [(step.ns, step.what, step.count) for step in found] == [
+        (10, "doorbell: tail of SQ 1", 1), (20, "card reads the submission queue entry", 1),
+        (30, "the host's answer", 1), (40, "card writes data", 2),
+        (50, "card writes the completion queue entry", 1), (51, "MSI-X message", 1),
+        (52, "interrupt", 1), (60, "doorbell: head of CQ 1", 1)]
+
+
+def test_an_echo_is_found_in_the_log():
+    def frame(ns, sender, receiver):
+        return [record(ns, "TLP_DOWN", 4, BAR + 0x1004, 0x60, sender),
+                record(ns + 1, "TLP_UP", 2, 0x100, 0, sender),
+                record(ns + 2, "TLP_UP", 98, 0x200, 0x40, receiver),
+                record(ns + 3, "INTERRUPT", 0, MESSAGE, 0, receiver)]
+    records = frame(0, 1, 2) + frame(10, 2, 1) + frame(20, 1, 2) + frame(30, 2, 1)
+    found = walk.ping(walk.steps("net", records))
+    assert (found[0].ns, found[0].what) == (20, "notify: transmit queue 1")
+    assert (found[-1].ns, found[-1].who) == (33, 1) and len(found) == 8
+    assert "| 12 | guest 0 | card writes a frame | 98 |" in walk._table(found)
+    with pytest.raises(ValueError, match="must hold an echo"):
+        walk.ping(walk.steps("net", frame(0, 1, 2)))
 
 
 def test_every_script_has_a_testpoint():
