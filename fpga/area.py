@@ -27,8 +27,12 @@ a card with more functions has more memory and the same logic.
 
 **What is compared.** Memories with a row for each function are pinned to block memory in both
 (`fpga.rows`): sixteen rows would fit into look-up tables, and then kinds of memory would be
-compared, not logic. *Logic* is look-up tables without those that are memory (small queues); block
-RAM is counted in 18 kbit halves, of which a table of 16 rows takes one as well.
+compared, not logic. *Logic* is look-up tables without those that are memory (small queues, a few of
+which Yosys moves to block RAM when their entries get wider); block RAM is counted in 18 kbit
+halves, of which a table of 16 rows takes one as well. What logic and flip-flops do grow by is the
+width of identifiers: before synthesis every house has the same cells, processes and cases at any
+number of functions, and no register is wider by more than two identifiers
+(`tests/fpga/test_area.py`).
 
 **Levels** are look-up tables between registers on the longest path, the honest proxy for a clock
 that no open tool can confirm here; carry chains count nothing. The design asks for 7. Each house

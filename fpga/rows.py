@@ -6,10 +6,13 @@ functions, what differs is logic.
 """
 
 import re
+from collections import Counter
 
-__all__ = ["memories", "pin_rows"]
+__all__ = ["memories", "pin_rows", "structure"]
 
 _MODULE = re.compile(r"module (\S+)")
+_PART  = re.compile(r"\s*(cell \S+|process|switch|case)")
+_WIDTH = re.compile(r"\s*parameter \\WIDTH (\d+)")
 _MEMORY = re.compile(r"( *)memory width (\d+) size (\d+) ")
 
 
@@ -35,3 +38,16 @@ def pin_rows(rtlil, other):
             lines[line] = f'{indent}attribute \\ram_style "block"\n{lines[line]}'
             count += 1
     return "\n".join(lines) + "\n", count
+
+
+def structure(rtlil):
+    """``(parts, registers)`` of a text of RTLIL: how many cells of each kind, processes and cases
+    there are, whatever their width; and the width of each register, in order."""
+    parts, registers, kind = Counter(), [], None
+    for text in rtlil.splitlines():
+        if match := _PART.match(text):
+            kind = match[1]
+            parts[kind] += 1
+        elif kind and "dff" in kind and (match := _WIDTH.match(text)):
+            registers.append(int(match[1]))
+    return parts, registers

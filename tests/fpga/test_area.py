@@ -3,14 +3,18 @@
 import json
 
 import pytest
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
-from fpga.area import check, growth
+from fpga.area import DOCS, check, growth, page, short
 from fpga.report import report
-from fpga.rows import memories, pin_rows
+from fpga.rows import memories, pin_rows, structure
 from offloadcard.commands import synth
+from offloadcard.commands.blocks import PARTS, make_block
 from offloadcard.commands.emit import to_rtlil
 from offloadcard.commands.errors import CommandError
-from offloadcard.config import MODEL
+from offloadcard.config import MODEL, TINY
 from offloadcard.pcie.mmio_lane import MmioLane
 
 FEW, MANY = MODEL.with_functions(16), MODEL.with_functions(254)
@@ -38,6 +42,37 @@ def test_only_memories_that_grow_are_pinned():
     assert len(memories(pinned)) == len(memories(many)) >= 3
     assert pinned.replace('  attribute \\ram_style "block"\n', "") == few
     assert pin_rows(few, few)[1] == 0
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_house_has_the_same_parts_at_any_number_of_functions(name):
+    """Cells, processes and cases are as many; a register grows by the bits of two ids at most."""
+    few, many = (structure(to_rtlil(make_block(name, TINY.with_functions(functions)), name="top"))
+                 for functions in (8, 64))
+    assert few[0] == many[0] and len(few[1]) == len(many[1]) > 10
+    assert all(0 <= b - a <= 2 * 3 for a, b in zip(few[1], many[1], strict=True))
+
+
+class Decoder(wiring.Component):
+    """A register for each function, which no house has."""
+
+    def __init__(self, functions):
+        self.functions = functions
+        super().__init__({"i": In(range(functions)), "o": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        for number in range(self.functions):
+            row = Signal(name=f"row{number}")
+            with m.If(self.i == number):
+                m.d.sync += row.eq(~row)
+                m.d.comb += self.o.eq(row)
+        return m
+
+
+def test_a_decoder_by_function_is_seen():
+    few, many = (structure(to_rtlil(Decoder(functions), name="top")) for functions in (8, 64))
+    assert few[0] != many[0] and len(many[1]) == 64
 
 
 def test_the_logic_of_a_block_does_not_grow(tmp_path):
@@ -72,3 +107,11 @@ def test_the_command_stops_when_logic_grows(tmp_path):
         synth._compare(record(254, lut=1100), few)
     with pytest.raises(CommandError, match="must be a record of synth, not missing"):
         synth._compare(record(254), tmp_path / "none.json")
+
+
+def test_the_page_is_that_of_its_records():
+    """Regenerate it by ``python -m fpga.area``; the whole card holds the limit."""
+    few, many = json.loads((DOCS / "area.json").read_text())
+    assert page(few, many) == (DOCS / "area.md").read_text()
+    assert check(few, many) == [] and short(many) == many
+    assert len(many["parts"]) == 6 and many["functions"] == 254 and few["functions"] == 16
