@@ -140,9 +140,11 @@ def volume_update(*, function_id_width):
 
 
 def segment(*, function_id_width, slot_width):
-    """Up to a page of a transfer, contiguous on both sides."""
+    """Up to a page of a transfer, contiguous on both sides; ``capped`` ones count against their
+    function's cap."""
     return data.StructLayout({
         "slot":        slot_width,
+        "capped":      1,
         "function_id": function_id_width,
         "volume":      2,
         "zeroes":      1,
@@ -156,6 +158,7 @@ def piece(*, function_id_width, slot_width, tag_width):
     """Up to 512 octets of a segment, under a tag of its own."""
     return data.StructLayout({
         "slot":        slot_width,
+        "capped":      1,
         "function_id": function_id_width,
         "volume":      2,
         "zeroes":      1,

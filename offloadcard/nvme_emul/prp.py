@@ -184,7 +184,7 @@ class PrpWalk(wiring.Component):
             states_w.data.eq(next_),
             *(self.segments.p[name].eq(command_[name])
               for name in ("function_id", "volume", "zeroes")),
-            self.segments.p.slot.eq(slot),
+            self.segments.p.slot.eq(slot), self.segments.p.capped.eq(1),
             self.segments.p.address.eq(address),
             self.segments.p.offset.eq(state.offset),
             self.segments.p.length.eq(length),

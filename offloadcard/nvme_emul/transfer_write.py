@@ -219,7 +219,8 @@ class TransferWrite(wiring.Component):
             with m.State("TELL"):
                 m.d.comb += self.done.valid.eq(1)
                 with m.If(self.done.ready):
-                    m.d.comb += [over.o.ready.eq(1), counts_w.en.eq(1), cut.give.valid.eq(1)]
+                    m.d.comb += [over.o.ready.eq(1), counts_w.en.eq(record_d.data.capped),
+                                 cut.give.valid.eq(1)]
                     m.next = "RECORD"
 
         return m

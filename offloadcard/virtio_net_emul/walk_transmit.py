@@ -17,8 +17,9 @@ class WalkTransmit(wiring.Component):
 
     A batch begins only when the packet buffer has room for its longest frames; so what began can
     end, and no queue waits for another. Nor does it begin if it could take more than half of the
-    room or of the reads that are free, or while its function holds a quarter as many reads as are
-    free: the share falls as they get scarce, and a tenant whose memory does not answer keeps few.
+    room or of the reads that are free (unless three quarters of all reads are), or while its
+    function holds a quarter as many reads as are free: the share falls as they get scarce, and a
+    tenant whose memory does not answer keeps few.
 
     Timing
     ------
@@ -103,9 +104,11 @@ class WalkTransmit(wiring.Component):
 
         # Its share of what is free.
         share = Signal()
+        quiet = Signal()  # most reads are free: a batch of long frames may ask for more than half
         m.d.comb += self.look.eq(g.function_of(queue))
         m.d.sync += [
             share.eq(self.held <= self.free_reads >> 2),
+            quiet.eq(self.free_reads >= g.gather_tags * 3 // 4),
             self.scarce.eq((room < g.pages // 4) | (self.free_reads < g.gather_tags // 4))]
 
         m.submodules.entries = entries = Entries(g, run=self.run)
@@ -146,7 +149,8 @@ class WalkTransmit(wiring.Component):
                 # A batch that finds no room goes to the end of the line.
                 m.next = "IDLE"
                 m.d.comb += again.eq(1)
-                with m.If((need <= room >> 1) & (need <= self.free_reads >> 1) & share):
+                with m.If((need <= room >> 1) & share
+                          & (quiet | (need <= self.free_reads >> 1))):
                     m.d.comb += [claim.eq(need), rows.enable.eq(1), entries.begin.eq(1)]
                     m.next = "EMIT"
             with m.State("EMIT"):
