@@ -195,7 +195,9 @@ class ControlQueue(wiring.Component):
         m.d.comb += [
             self.reads.requests.p.function_id.eq(self.row),
             self.writes.beats.p.function_id.eq(self.row),
-            self.writes.beats.p.first.eq(1), self.writes.beats.p.last.eq(1),
+            # Not constants: a block that reads nothing never runs in Verilog's simulators.
+            self.writes.beats.p.first.eq(self.writes.beats.valid),
+            self.writes.beats.p.last.eq(self.writes.beats.valid),
             self.interrupts.p.function_id.eq(self.row),
             self.interrupts.p.vector.eq(setup.vector), self.failures.payload.eq(self.row),
             judge.octets.eq(command), judge.length.eq(total), judge.chosen.eq(chosen),

@@ -67,7 +67,7 @@ def test_a_queue_is_reset_under_load():
         for number in range(3):
             begin = host._free
             into, out = Queue(host, 3, 0, size=8), Queue(host, 3, 1, size=8)
-            for n in range(6):
+            for n in range(4):
                 into.post(rng.choice(([1526], [100, 1426])))
                 out.send(frame_of(rng.choice((60, 600)), n))
             into.publish()

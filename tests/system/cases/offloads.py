@@ -45,6 +45,7 @@ async def checksums(dut):
         # Fields out of bounds: those frames go nowhere, what follows goes as ever.
         for start, offset in ((len(there), 0), (0xFFFF, 0xFFFF), (0x4000, 0), (34, 0x4000)):
             await one.send_partial(there, start=start, offset=offset)
+            await one.flush()
         await one.send_partial(partial(there), start=UDP_AT, offset=SUM_AT)
         assert [frame for *_, frame in await two.arrived_frames(1)] == [there]
         await one.flush()
