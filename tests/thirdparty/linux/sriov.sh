@@ -20,6 +20,18 @@ for round in 1 2 3; do
     done
 done
 
+# A driver's probe goes on behind the write to bind: nvme's ends when its controller is live.
+ready() {
+    local turn state
+    for ((turn = 0; turn < 500; turn++)); do
+        [ "$2" = nvme ] || return 0
+        state=$(cat /sys/bus/pci/devices/"$1"/nvme/nvme*/state)
+        if [ "$state" = live ]; then return; fi
+        pause 0.01
+    done
+    fail "$1 is $state"
+}
+
 again() {
     local function=$1 driver=$2 round
     grep -q flr "/sys/bus/pci/devices/$function/reset_method" || fail "$function has no FLR"
@@ -28,6 +40,7 @@ again() {
         echo 1 > "/sys/bus/pci/devices/$function/reset"
         echo "$function" > "/sys/bus/pci/drivers/$driver/bind"
         [ -e "/sys/bus/pci/drivers/$driver/$function" ] || fail "round $round: $function unbound"
+        ready "$function" "$driver"
     done
     echo "$function: unbound, reset, bound $rounds times"
 }
