@@ -94,6 +94,7 @@ class Rig:
         self.config = config
         self.env = Env(dut, config, link, **options)
         self.ari = ari
+        self.checksums = False  # what provision_net offers: checksums completed by the card
         self.machine = self.controller = self._slowpath = None
 
     async def __aenter__(self):
@@ -139,8 +140,9 @@ class Rig:
         port = Port(self.config.first_net_vf + n, network, bytes.fromhex(mac),
                     tuple(ip_address(a) for a in addresses), **options)
         known = network.vni in self.controller.topology.networks
-        await self.controller.provision(NetworkFunction(port, limit or Limit()),
-                                        networks=() if known else (network,))
+        await self.controller.provision(
+            NetworkFunction(port, limit or Limit(), checksums=self.checksums),
+            networks=() if known else (network,))
 
     # --- the machine ---
 

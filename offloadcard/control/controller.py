@@ -24,10 +24,15 @@ __all__ = ["Limit", "NetworkFunction", "Controller"]
 
 @dataclass
 class NetworkFunction:
-    """A port and what its guest's driver is told."""
-    port:    Port
-    limit:   Limit = field(default_factory=Limit)
-    link_up: bool = True
+    """A port and what its guest's driver is told.
+
+    ``checksums`` offers that the card completes checksums of what the guest sends
+    (VIRTIO_NET_F_CSUM); without it they are the guest's.
+    """
+    port:      Port
+    limit:     Limit = field(default_factory=Limit)
+    link_up:   bool = True
+    checksums: bool = False
 
 
 class Controller:
@@ -177,13 +182,15 @@ class Controller:
     async def _store_function(self, request):
         port = request.port
         await self._write_function(port.function_id, mac=port.mac, mtu=port.mtu,
-                                   link=request.link_up)
+                                   link=request.link_up, checksums=request.checksums)
 
     async def _link_down(self, function_id):
         await self._write_function(function_id, mac=bytes(6), mtu=virtio.MTU_DEFAULT, link=False)
 
-    async def _write_function(self, function_id, *, mac, mtu, link):
+    async def _write_function(self, function_id, *, mac, mtu, link, checksums=False):
         features = virtio.FEATURES_PF if function_id == 0 else virtio.FEATURES
+        if not checksums:
+            features &= ~(1 << virtio.VIRTIO_NET_F_CSUM)
         async with self._mutex:
             await self.virtio.write("FUNCTION", function_id)
             await self.virtio.write("MAC", int.from_bytes(mac, "little"))

@@ -64,7 +64,8 @@ def test_flr_of_a_vf_ends_that_vf_only():
         world.held = False
         await alive(ctx, guest, 0x102)
         assert await guest.config_read(ctx, 0x102, 4, 2) == 0
-        assert await guest.config_read(ctx, 0x102, spec.MSIX + 2, 2) == 2
+        assert await guest.config_read(ctx, 0x102, spec.MSIX + 2, 2) == \
+            2 * TINY.virtio_queue_pairs
         assert (await guest.read(ctx, bar(2), 4))["status"] == SC
         assert await guest.read_octets(ctx, bar(2, 2) + 8, 8) == b"\0\0\0\0\1\0\0\0"
         for function in (0, 1, 3, 4, 5):

@@ -1,6 +1,6 @@
 """The device from the doorbell to the frame, and from the frame to the interrupt."""
 
-from offloadcard.config import TINY
+from offloadcard.config import SMALL, TINY
 from offloadcard.virtio_net_emul.device import Device
 from tests.virtio_net_emul.host import Host, Queue, frame_of
 
@@ -84,3 +84,21 @@ def test_frames_both_ways():
     host = Host(Device(TINY), shuffle=True)
     host.simulate(*(story(host) for story in (frames_out, chains_of_any_split, frames_in)))
     assert {irq[1:] for irq in host.irqs} == {(0, 2), (2, 2), (3, 1)}
+
+
+def test_more_pages_than_half_of_the_reads():
+    """At 128 bits a full batch of frames may fill more pages than there are reads: it goes."""
+    host = Host(Device(SMALL))
+    queue = Queue(host, 1, 1, size=32)
+    frames = [frame_of(1514, number) for number in range(9)]
+
+    async def story(ctx):
+        await host.start(ctx, 1, [queue])
+        for frame in frames:
+            queue.send(frame)
+        queue.publish()
+        await queue.notify(ctx)
+        await host.until(ctx, lambda: queue.used_idx() == len(frames))
+        assert [octets for *_, octets in host.sent] == frames
+
+    host.simulate(story)
