@@ -22,6 +22,12 @@ _DOORBELLS = 0x1000        # offset in BAR 0, of both kinds of devices
 _MESSAGES  = 0xA_0000      # where the guest wants its MSI-X writes
 _PAGE      = 4096          # octets of the read
 
+# Where Linux puts the parts of a split virtqueue of 256: a page of descriptors, then this.
+# Ref: virtio-1.2, 2.7 (Split Virtqueues)
+_USED_EVENT  = 4 + 2 * 256
+_USED        = 0x240
+_AVAIL_EVENT = _USED + 4 + 8 * 256
+
 _INTRODUCTION = """# Walks in time: Linux at work
 
 Made by `offloadcard linux --table` from the logs of `walk_read.sh` and `walk_ping.sh`; not written
@@ -52,31 +58,46 @@ def _down(kind, record):
     return f"notify: {'transmit' if number % 2 else 'receive'} queue {number}"
 
 
-def _up(kind, record):
-    octets, write = record["octets"], record["fmt_type"] & 0x40
+def _up(kind, record, rings):
+    address, octets, write = record["address"], record["octets"], record["fmt_type"] & 0x40
     if record["fmt_type"] & 0x1F == 0x0A:
         return "the card's answer"
-    if write and record["address"] & ~0xFFF == _MESSAGES:
+    if write and address & ~0xFFF == _MESSAGES:
         return "MSI-X message"
     verb = "card writes" if write else "card reads"
     if kind == "nvme":
         known = {16: "the completion queue entry"} if write else {64: "the submission queue entry"}
         return f"{verb} {known.get(octets, 'data')}"
-    known = {2: "a ring's index or event", 4: "a ring's flags and index", 8: "a used element"}
-    if not write:
-        known |= {16: "a descriptor"}
-    return f"{verb} {known.get(octets, 'a frame')}"
+    page, offset = address & ~0xFFF, address & 0xFFF
+    if page + 0x1000 in rings and not write:
+        return f"{verb} descriptors"
+    if page not in rings:
+        return f"{verb} a frame"
+    if write:
+        known, rest = {_USED: "the used index", _AVAIL_EVENT: "avail_event"}, "used elements"
+    else:
+        known, rest = {0: "the available index", _USED_EVENT: "used_event"}, "ring entries"
+    return f"{verb} {known.get(offset, rest)}"
+
+
+def _rings(records):
+    """Pages that hold the rings: there the used index is written."""
+    return {record["address"] & ~0xFFF for record in records
+            if record["kind"] == "TLP_UP" and record["fmt_type"] & 0x40
+            and record["address"] & 0xFFF == _USED and record["octets"] == 4}
 
 
 def steps(kind, records):
     """The :class:`Step` list of a log; ``kind`` is "nvme" or "net"."""
+    rings = _rings(records)
+
     def named():
         for record in records:
             match record["kind"]:
                 case "TLP_DOWN":
                     yield record, _down(kind, record)
                 case "TLP_UP":
-                    yield record, _up(kind, record)
+                    yield record, _up(kind, record, rings)
                 case "INTERRUPT":
                     yield record, "interrupt"
 

@@ -138,13 +138,16 @@ def test_a_read_is_found_in_the_log():
 def test_an_echo_is_found_in_the_log():
     def frame(ns, sender, receiver):
         return [record(ns, "TLP_DOWN", 4, BAR + 0x1004, 0x60, sender),
-                record(ns + 1, "TLP_UP", 2, 0x100, 0, sender),
-                record(ns + 2, "TLP_UP", 98, 0x200, 0x40, receiver),
-                record(ns + 3, "INTERRUPT", 0, MESSAGE, 0, receiver)]
+                record(ns + 1, "TLP_UP", 16, 0x1000, 0, sender),
+                record(ns + 2, "TLP_UP", 98, 0x8200, 0x40, receiver),
+                record(ns + 3, "TLP_UP", 4, 0x2240, 0x40, receiver),
+                record(ns + 4, "INTERRUPT", 0, MESSAGE, 0, receiver)]
     records = frame(0, 1, 2) + frame(10, 2, 1) + frame(20, 1, 2) + frame(30, 2, 1)
     found = walk.ping(walk.steps("net", records))
     assert (found[0].ns, found[0].what) == (20, "notify: transmit queue 1")
-    assert (found[-1].ns, found[-1].who) == (33, 1) and len(found) == 8
+    assert (found[-1].ns, found[-1].who) == (34, 1) and len(found) == 10
+    assert [step.what for step in found[1:4]] == [
+        "card reads descriptors", "card writes a frame", "card writes the used index"]
     assert "| 12 | guest 0 | card writes a frame | 98 |" in walk._table(found)
     with pytest.raises(ValueError, match="must hold an echo"):
         walk.ping(walk.steps("net", frame(0, 1, 2)))

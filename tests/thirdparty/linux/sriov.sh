@@ -3,11 +3,13 @@
 #: timeout   = 1500
 
 rounds=100
+virtual() { find "/sys/bus/pci/devices/$1/" -maxdepth 1 -name 'virtfn*'; }
+
 net=$(physical net) nvme=$(physical nvme)
 for round in 1 2 3; do
     for function in $net $nvme; do
         echo 2 > "/sys/bus/pci/devices/$function/sriov_numvfs"
-        equal "VFs of $function" "$(ls -d /sys/bus/pci/devices/"$function"/virtfn* | wc -l)" 2
+        equal "VFs of $function" "$(virtual "$function" | wc -l)" 2
     done
     pause 0.2
     equal "functions of virtio-pci" "$(functions virtio-pci | wc -l)" 3
@@ -15,8 +17,7 @@ for round in 1 2 3; do
     [ $round = 3 ] && break
     for function in $net $nvme; do
         echo 0 > "/sys/bus/pci/devices/$function/sriov_numvfs"
-        equal "VFs of $function" "$(ls -d /sys/bus/pci/devices/"$function"/virtfn* 2>/dev/null \
-                                    | wc -l)" 0
+        equal "VFs of $function" "$(virtual "$function" | wc -l)" 0
     done
 done
 
