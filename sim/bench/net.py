@@ -16,7 +16,7 @@ from .stations import stations
 
 __all__ = ["net_tx", "net_rx", "net_bidir", "latency_net", "start_flows"]
 
-PATIENCE_NS = 300_000
+PATIENCE_NS = 2_000_000
 
 
 async def start_flows(env, seed):
