@@ -93,7 +93,8 @@ def _beats(sizes, width_octets):
 
 def _net(link, batches, octets, *, transmit):
     """Octets up and down, and beats on the card's completion and write streams, of a frame."""
-    length, at = 12 + octets, 2  # buffers start at 2 modulo 64, as skbs do
+    # Buffers start at 2 modulo 64, as skbs do. A header that says nothing is not read.
+    length, at = (octets, 14) if transmit else (12 + octets, 2)
     up = down = 0
     # Available ring with its index, descriptors, used ring with its index.
     for size, share in ((2 * batches.avail, batches.avail), (2, batches.avail),
@@ -130,7 +131,7 @@ def _streams(link, batches, config, octets, *, transmit):
     width = config.data_width // 8
     length = 12 + octets
     if transmit:
-        beats = _beats(pieces(2, length, link), width) \
+        beats = _beats(pieces(14, octets, link), width) \
             + _beats(pieces(0, 16 * batches.desc, link), width) / batches.desc \
             + 2 / batches.avail
     else:
