@@ -52,7 +52,8 @@ def member(n):
 
 
 @asynccontextmanager
-async def net_rig(dut, count=2, link=None, *, nvme=0, rig_options=None, **options):
+async def net_rig(dut, count=2, link=None, *, nvme=0, checksums=False, rig_options=None,
+                  **options):
     """A rig with ``count`` network tenants, red and blue in turn, and ``nvme`` drives.
 
     Both networks use the same addresses; each has a far member behind ``VTEP``. Any inbound UDP is
@@ -60,7 +61,7 @@ async def net_rig(dut, count=2, link=None, *, nvme=0, rig_options=None, **option
     """
     open_ = (AclRule("all", 1, Match(), allow=True),)
     async with Rig(dut, config(), link, **(rig_options or {})) as rig:
-        rig.checksums = "driver" in options
+        rig.checksums = checksums
         await rig.control(service_ns=1_000)
         await rig.start(net_vfs=count, nvme_vfs=nvme)
         networks = {vni: virtual_network(vni, ["10.1.0.0/24"], [

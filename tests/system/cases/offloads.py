@@ -27,7 +27,7 @@ def partial(frame):
 @cocotb.test()
 async def checksums(dut):
     """To the wire and to the neighbour; verified on arrival; a field from nowhere harms nobody."""
-    async with net_rig(dut, 2, driver=OffloadDriver) as (rig, drivers):
+    async with net_rig(dut, 2, checksums=True, driver=OffloadDriver) as (rig, drivers):
         one, two = drivers
         await rig.provision_net(1, rig.networks[VNI_RED], RED[1].mac.hex(), [str(RED[1].address)],
                                 acl=(AclRule("all", 1, Match(), allow=True),))
@@ -63,7 +63,7 @@ async def checksums(dut):
 @cocotb.test()
 async def pairs_and_commands(dut):
     """Commands are answered as negotiated; flows spread over two pairs and fall back to one."""
-    async with net_rig(dut, 1, driver=OffloadDriver) as (rig, drivers):
+    async with net_rig(dut, 1, checksums=True, driver=OffloadDriver) as (rig, drivers):
         red, = drivers
         flows = [udp(RED_FAR, RED[0], bytes(20), source_port=4000 + n) for n in range(8)]
 
@@ -96,7 +96,7 @@ async def pairs_and_commands(dut):
 @cocotb.test()
 async def queue_reset(dut):
     """Each queue of a pair is reset and set up again in new memory; the other goes on."""
-    async with net_rig(dut, 1, driver=OffloadDriver) as (rig, drivers):
+    async with net_rig(dut, 1, checksums=True, driver=OffloadDriver) as (rig, drivers):
         red, = drivers
         frame = udp(RED_FAR, RED[0], bytes(40))
         back = udp(RED[0], RED_FAR, bytes(50))
