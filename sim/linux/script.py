@@ -9,11 +9,12 @@
     #: timeline  = yes
     #: memory    = 256M
     #: timeout   = 300
+    #: cpus      = 2
 
 ``functions`` are those of each guest, guests parted by ``|``; ``networks`` are VNIs, and those that
 are ``joined`` reach one another by the wire; a ``hostile`` guest's refused accesses are no fault of
-the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall time. The same
-script runs in every guest, which tells them apart by ``$GUEST``.
+the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall time; ``cpus`` are
+those of a guest of QEMU. The same script runs in every guest, which tells them apart by ``$GUEST``.
 """
 
 import re
@@ -43,6 +44,7 @@ class Script:
     timeline:  bool = False
     memory:    str = "256M"
     timeout:   int = 600
+    cpus:      int = 1
 
     @property
     def name(self):
@@ -89,7 +91,8 @@ def _joined(text):
 _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
          "drives": lambda text: _pairs(text, octets_of), "joined": _joined,
          "hostile": lambda text: tuple(map(int, text.split())),
-         "timeline": lambda text: text == "yes", "memory": str, "timeout": int}
+         "timeline": lambda text: text == "yes", "memory": str, "timeout": int,
+         "cpus": int}
 
 
 def read(path):
