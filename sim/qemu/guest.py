@@ -1,4 +1,4 @@
-"""What a guest of QEMU boots from: the distribution's kernel, and an initial file system of ours."""
+"""What a guest of QEMU boots from: the distribution's kernel, and a file system of ours."""
 
 import os
 import re

@@ -7,6 +7,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 dmesg -n 1
+dmesg -r -c > /tmp/early
 while read -r module; do insmod "/lib/card/$module" || echo "no module $module"; done \
     < /lib/card/order
 ip link set lo up

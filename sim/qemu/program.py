@@ -15,7 +15,7 @@ from pathlib import Path
 from sim.build import ROOT
 from sim.linux import needs
 
-__all__ = ["BUILD", "GUEST", "OLDEST", "QemuError", "fetch", "kernel", "missing", "program"]
+__all__ = ["BUILD", "GUEST", "OLDEST", "QemuError", "fetch", "kernel", "program"]
 
 BUILD  = Path(os.environ.get("OFFLOADCARD_BUILD", ROOT / "build")) / "qemu"
 OLDEST = (10, 1)  # the first with vfio-user
@@ -72,17 +72,6 @@ def kernel():
         raise QemuError(f"a guest's kernel is missing; {_HINT}")
     version = images[-1].name.removeprefix("vmlinuz-")
     return images[-1], BUILD / "kernel/lib/modules" / version
-
-
-def missing():
-    """What a run lacks, one line each."""
-    lines = [f"apt install {package}" for package in needs.missing(GUEST)]
-    for wanted in (program, kernel):
-        try:
-            wanted()
-        except QemuError as error:
-            lines.append(str(error))
-    return lines
 
 
 @contextlib.contextmanager

@@ -8,14 +8,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sim import build
+from sim.linux import needs
 
-from . import program
+from . import boot_sector, program
 from .guest import initrd
 
-__all__ = ["Outcome", "line", "play"]
+__all__ = ["Outcome", "line", "missing", "play", "shows"]
 
+_NETWORK_ROM = "/usr/lib/ipxe/qemu/pxe-virtio.rom"
+_NEEDS = {"kernel": program.GUEST, "drive": (),
+          "network": (needs.Need(_NETWORK_ROM, "ipxe-qemu"),)}
 _SOCKETS = Path("/dev/shm")  # a socket's path must be short
 _PATIENCE_MS = 600_000       # of QEMU, for one answer of the card
+
+
+def shows():
+    """Our own scripts by name."""
+    return {path.stem: path for path in (Path(__file__).parent / "shows").glob("*.sh")}
+
+
+def missing(script):
+    """What the machine lacks for a script, one line each."""
+    lines = []
+    for wanted in (program.program, *([program.kernel] if script.boot == "kernel" else [])):
+        try:
+            wanted()
+        except program.QemuError as error:
+            lines.append(str(error))
+    packages = needs.missing(_NEEDS[script.boot])
+    return lines + ([f"apt install {' '.join(packages)}"] if packages else [])
 
 
 @dataclass(frozen=True)
@@ -92,27 +113,27 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
     out = Path(out or program.BUILD / "runs" / script.name).resolve()
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    text = out / "script"
-    text.write_text("" if shell else script.path.read_text())
-    initrd(text, out / "initrd", out)
-    image, _ = program.kernel()
+    drives = dict(script.drives)
+    if script.boot == "kernel":
+        text = out / "script"
+        text.write_text("" if shell else script.path.read_text())
+        initrd(text, out / "initrd", out)
+    elif script.boot == "drive":
+        drives |= _bootable(script, out)
     folder = _SOCKETS / f"oc-{time.monotonic_ns():x}"
     folder.mkdir()
     guests = []
     for guest, functions in enumerate(script.functions):
-        append = f"console=ttyS0 quiet panic=-1 iomem=relaxed GUEST={guest} " \
-                 f"GUESTS={len(script.functions)}"
         words = line(emulator, [(folder / name, {}) for name in functions],
                      cpus=cpus or script.cpus, memory=script.memory,
-                     boot=["-kernel", str(image), "-initrd", str(out / "initrd"),
-                           "-append", append])
+                     boot=_boot(script, out, guest))
         guests.append({"functions": functions, "line": words,
                        "hostile": guest in script.hostile,
                        "console": str(terminal if shell and guest == 0 else
                                       out / f"console{guest}")})
     given = {"config": asdict(config), "folder": str(folder), "seed": seed,
              "quiet_clocks": quiet_clocks, "networks": script.networks,
-             "joined": [list(pair) for pair in script.joined], "drives": script.drives,
+             "joined": [list(pair) for pair in script.joined], "drives": drives,
              "pcap": pcap and str(Path(pcap).resolve()), "tlp_log": None, "mmio_ns": 0,
              "interrupt_ns": 0, "guests": guests}
     try:
@@ -121,7 +142,47 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
         shutil.rmtree(folder, ignore_errors=True)
     consoles = tuple(path.read_text(errors="replace") if path.exists() else "" for path in
                      (out / f"console{n}" for n in range(len(guests))))
-    return Outcome(tuple(map(_code, consoles)), report, consoles, out)
+    if script.boot == "drive":
+        _copied(drives)
+    codes = map(_code, consoles) if script.boot == "kernel" else map(_ended, report["codes"])
+    return Outcome(tuple(codes), report, consoles, out)
+
+
+def _boot(script, out, guest):
+    """Words of the command line that say what is booted."""
+    if script.boot == "kernel":
+        image, _ = program.kernel()
+        append = ("console=ttyS0 quiet panic=-1 iomem=relaxed",
+                  f"GUEST={guest} GUESTS={len(script.functions)}")
+        return ["-kernel", str(image), "-initrd", str(out / "initrd"), "-append",
+                " ".join(append)]
+    return ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+
+
+def _bootable(script, out):
+    """A file for each drive: the firmware finds a boot sector there."""
+    drives = {}
+    for function in (name for names in script.functions for name in names):
+        if function.startswith("nvme"):
+            path = out / f"{function}.img"
+            path.write_bytes(boot_sector.drive_image(f"booted from {function}", 1 << 20))
+            drives[function] = str(path)
+    return drives
+
+
+def _copied(drives):
+    """Did the program's writes reach the drives?"""
+    for name, path in drives.items():
+        text, copy = (Path(path).read_bytes()[512 * first:512 * (first + boot_sector.LENGTH)]
+                      for first in (boot_sector.TEXT, boot_sector.COPY))
+        if text != copy:
+            raise AssertionError(f"{name} must hold in sector {boot_sector.COPY} what it holds in "
+                                 f"sector {boot_sector.TEXT}")
+
+
+def _ended(code):
+    """Of a guest without a kernel: its program says by QEMU's exit code how it went."""
+    return 0 if code == boot_sector.SUCCESS else code or None
 
 
 def _code(console):
