@@ -9,10 +9,13 @@
     #: timeline  = yes
     #: memory    = 256M
     #: timeout   = 300
+    #: cpus      = 2
+    #: boot      = drive
 
 ``functions`` are those of each guest, guests parted by ``|``; ``networks`` are VNIs, and those that
 are ``joined`` reach one another by the wire; a ``hostile`` guest's refused accesses are no fault of
-the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall time. The same
+the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall time; ``cpus`` are
+those of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network`` instead. The same
 script runs in every guest, which tells them apart by ``$GUEST``.
 """
 
@@ -43,6 +46,8 @@ class Script:
     timeline:  bool = False
     memory:    str = "256M"
     timeout:   int = 600
+    cpus:      int = 1
+    boot:      str = "kernel"
 
     @property
     def name(self):
@@ -86,10 +91,17 @@ def _joined(text):
     return tuple(tuple(map(int, pair.split("-"))) for pair in text.split())
 
 
+def _boot(text):
+    if text not in ("kernel", "drive", "network"):
+        raise ScriptError(f"must be kernel, drive or network, not {text!r}")
+    return text
+
+
 _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
          "drives": lambda text: _pairs(text, octets_of), "joined": _joined,
          "hostile": lambda text: tuple(map(int, text.split())),
-         "timeline": lambda text: text == "yes", "memory": str, "timeout": int}
+         "timeline": lambda text: text == "yes", "memory": str, "timeout": int,
+         "cpus": int, "boot": _boot}
 
 
 def read(path):

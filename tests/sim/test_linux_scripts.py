@@ -45,7 +45,8 @@ def test_functions_drives_and_networks(tmp_path):
     ("joined = 1", "pairs of VNIs such as 1-2, not '1'"),
     ("timeout = soon", "invalid literal"),
     ("colour = red", ("must be one of functions, networks, drives, joined, hostile, timeline, "
-                      "memory, timeout, not 'colour'")),
+                      "memory, timeout, cpus, boot, not 'colour'")),
+    ("boot = tape", "kernel, drive or network, not 'tape'"),
 ])
 def test_a_wrong_line_is_named(tmp_path, line, message):
     path = tmp_path / "x.sh"
