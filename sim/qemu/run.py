@@ -120,11 +120,14 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
         initrd(text, out / "initrd", out)
     elif script.boot == "drive":
         drives |= _bootable(script, out)
+    else:
+        (out / "program").write_bytes(boot_sector.loaded_program("booted by network", 20_000))
     folder = _SOCKETS / f"oc-{time.monotonic_ns():x}"
     folder.mkdir()
     guests = []
     for guest, functions in enumerate(script.functions):
-        words = line(emulator, [(folder / name, {}) for name in functions],
+        words = line(emulator, [(folder / name, _extra(script, name))
+                                for name in functions],
                      cpus=cpus or script.cpus, memory=script.memory,
                      boot=_boot(script, out, guest))
         guests.append({"functions": functions, "line": words,
@@ -134,6 +137,7 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
     given = {"config": asdict(config), "folder": str(folder), "seed": seed,
              "quiet_clocks": quiet_clocks, "networks": script.networks,
              "joined": [list(pair) for pair in script.joined], "drives": drives,
+             "program": str(out / "program") if script.boot == "network" else None,
              "pcap": pcap and str(Path(pcap).resolve()), "tlp_log": None, "mmio_ns": 0,
              "interrupt_ns": 0, "guests": guests}
     try:
@@ -156,7 +160,12 @@ def _boot(script, out, guest):
                   f"GUEST={guest} GUESTS={len(script.functions)}")
         return ["-kernel", str(image), "-initrd", str(out / "initrd"), "-append",
                 " ".join(append)]
-    return ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+    return ["-machine", "graphics=off", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+
+
+def _extra(script, name):
+    """Properties of a function's device: a NIC that boots brings its program with it."""
+    return {"romfile": _NETWORK_ROM} if script.boot == "network" and name.startswith("net") else {}
 
 
 def _bootable(script, out):
