@@ -110,16 +110,25 @@ class Session:
         networks = self.controller.topology.networks
         remotes = [(address, mac.hex(), str(VTEP)) for mac, address in (
             self._names(other) for other in self._networked if
-            self._vni(other) == self.router.routes.get(vni))]
+            self._vni(other) == self.router.routes.get(vni))] + self.elsewhere()
         new = () if vni in networks else (
             virtual_network(vni, [IPv4Network("10.0.0.0/24")], remotes),)
         network = new[0] if new else networks[vni]
         mac, address = self._names(name)
         members = AclRule("members", 100, Match(Direction.INBOUND), True)
         await self.controller.provision(
-            NetworkFunction(Port(function_id, network, mac, (address,), acl=(members,))),
+            NetworkFunction(Port(function_id, network, mac, (address,), acl=(members,),
+                                 lease=self.lease())),
             networks=new)
         self.functions[name] = {"mac": mac.hex(":"), "address": str(address), "vni": vni}
+
+    def elsewhere(self):
+        """``(address, MAC in hex, VTEP)`` of further members of each network; none here."""
+        return []
+
+    def lease(self):
+        """What DHCP tells the guests; they are not told here."""
+        return None
 
     async def _store(self, name, function_id):
         """One volume; a file's octets are put there."""
