@@ -157,7 +157,15 @@ class Calendar:
 
     def connect(self, machine):
         """Wait for the guest that was just started; it stands still until its first turn."""
-        self._ask([self.listener], machine, self.patience_s)
+        for _ in range(round(self.patience_s)):
+            if machine.process.poll() is not None:
+                raise Stuck(f"guest {machine.number} ended before it began, with code "
+                            f"{machine.process.returncode}; see {machine.console}")
+            if select.select([self.listener], [], [], 1)[0]:
+                break
+        else:
+            raise Stuck(f"guest {machine.number} did not begin in {self.patience_s} s; "
+                        f"see {machine.console}")
         connection, _ = self.listener.accept()
         machine.clock = Clock(self, connection)
         self.machines.append(machine)
