@@ -5,15 +5,17 @@
     #: networks  = net0=1 net1=1
     #: drives    = nvme0=64M
     #: joined    = 1-2
+    #: far       = net1
     #: hostile   = 0
     #: timeline  = yes
     #: memory    = 256M
     #: timeout   = 300
 
 ``functions`` are those of each guest, guests parted by ``|``; ``networks`` are VNIs, and those that
-are ``joined`` reach one another by the wire; a ``hostile`` guest's refused accesses are no fault of
-the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall time. The same
-script runs in every guest, which tells them apart by ``$GUEST``.
+are ``joined`` reach one another by the wire; the guest of ``far`` is, by its kernel's own VXLAN,
+the tunnel end point of the others' networks behind the wire; a ``hostile`` guest's refused accesses
+are no fault of the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall
+time. The same script runs in every guest, which tells them apart by ``$GUEST``.
 """
 
 import re
@@ -40,6 +42,7 @@ class Script:
     networks:  dict = field(default_factory=dict)
     drives:    dict = field(default_factory=dict)
     joined:    tuple = ()
+    far:       str | None = None
     hostile:   tuple = ()
     timeline:  bool = False
     memory:    str = "256M"
@@ -127,7 +130,7 @@ def _yes(text):
 
 
 _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
-         "drives": lambda text: _pairs(text, octets_of), "joined": _joined,
+         "drives": lambda text: _pairs(text, octets_of), "joined": _joined, "far": str,
          "hostile": _hostile, "timeline": _yes, "memory": _memory, "timeout": _seconds}
 
 
@@ -152,7 +155,9 @@ def read(path):
             except ValueError as error:
                 raise ScriptError(f"{path}:{number}: {error}") from None
     script = Script(path, shows, **found)
-    for name in (*script.networks, *script.drives):
+    if script.far is not None and not script.far.startswith("net"):
+        raise ScriptError(f"{path}: far must be a netN, not {script.far!r}")
+    for name in (*script.networks, *script.drives, *([script.far] if script.far else [])):
         if name not in script.names:
             raise ScriptError(f"{path}: {name!r} must be a function of one of the guests")
     for guest in script.hostile:
