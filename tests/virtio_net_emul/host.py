@@ -44,6 +44,7 @@ class Host:
         self.watch    = lambda function_id, address, length: None
         self._free    = 0x1000
         self._mmio    = False         # the port is in use
+        self._received = False        # a frame is on its way in
 
     def allocate(self, octets, align=64):
         """Guest memory, never given back."""
@@ -256,8 +257,11 @@ class Host:
         raise AssertionError("management must answer within 64 cycles")
 
     async def receive(self, ctx, function_id, octets, *, queue=0, error=0):
-        """Give the device one frame."""
+        """Give the device one frame; one story at a time, or their beats would mix."""
         port, width = self.dut.received, self.dut.config.data_width // 8
+        while self._received:
+            await ctx.tick()
+        self._received = True
         for low in range(0, len(octets), width):
             part = octets[low:low + width].ljust(width, b"\0")
             ctx.set(port.payload, {
@@ -269,6 +273,7 @@ class Host:
             while not ready:
                 *_, ready = await ctx.tick().sample(port.ready)
         ctx.set(port.valid, 0)
+        self._received = False
 
     async def stop(self, ctx, function_id):
         """The endpoint ends a function."""
