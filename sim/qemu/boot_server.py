@@ -28,7 +28,7 @@ class BootServer(Router):
     Attributes
     ----------
     finished : int
-        Files whose last block was acknowledged.
+        Last blocks that were sent. A guest may run the file before its acknowledgement is out.
     """
 
     def __init__(self, env, timeline, octets):
@@ -65,9 +65,9 @@ class BootServer(Router):
             done = struct.unpack_from(">H", message, 2)[0]
             if done * _BLOCK <= len(self.octets):
                 return self._data(done + 1)
-            self.finished += 1
         return None
 
     def _data(self, number):
         start = (number - 1) * _BLOCK
+        self.finished += start + _BLOCK > len(self.octets)
         return struct.pack(">HH", _DATA, number) + self.octets[start:start + _BLOCK]

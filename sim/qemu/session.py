@@ -5,6 +5,7 @@ few hundred nanoseconds the sockets are looked at; while it rests, the process s
 and simulated time follows the host's.
 """
 
+import ctypes
 import os
 import select
 import signal
@@ -31,6 +32,12 @@ _STEP_NS = 400      # of the card's time between two looks at the sockets
 _NAP_S = 0.02       # of a sleep while nothing happens
 _DRIVE_OCTETS = 64 << 20
 _LAST_WORDS_S = 20
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def _die_with_parent():
+    """In the child: no QEMU outlives a simulator that was killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Session(CardSession):
@@ -74,7 +81,7 @@ class Session(CardSession):
                             os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             self.processes.append(subprocess.Popen(
                 guest["line"], stdin=given, stdout=taken, stderr=taken,
-                start_new_session=not terminal))
+                start_new_session=not terminal, preexec_fn=_die_with_parent))
             os.close(given)
             os.close(taken)
 
