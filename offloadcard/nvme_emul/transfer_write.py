@@ -32,7 +32,7 @@ class TransferWrite(wiring.Component):
 
     Timing
     ------
-    2 cycles from a segment to the guest's request; 6 cycles from the last beat of a piece to its
+    2 cycles from a segment to the guest's request; 7 cycles from the last beat of a piece to its
     first beat at the store; one beat per cycle, of writes and Compares together.
 
     Parameters
@@ -164,7 +164,9 @@ class TransferWrite(wiring.Component):
         # To the store, a beat a cycle: the buffer is read while the beat before it is offered.
         m.submodules.buffer = buffer = Buffer(dma_write_beat(**self.port))
         wiring.connect(m, buffer.o, wiring.flipped(self.writes))
-        q        = media.o.p
+        m.submodules.paced = paced = Buffer(shape)
+        wiring.connect(m, media.o, paced.i)
+        q        = paced.o.p
         position = Signal(range(beats))
         last     = Signal()
         advance  = Signal()
@@ -177,12 +179,12 @@ class TransferWrite(wiring.Component):
         m.d.comb += [
             last.eq(((position + 1) * lanes) >= q.length),
             advance.eq(~full | buffer.i.ready),
-            fire.eq(media.o.valid & ~q.refused & ~q.compare & advance & ~self.beats.valid),
+            fire.eq(paced.o.valid & ~q.refused & ~q.compare & advance & ~self.beats.valid),
             store_r.addr.eq(Mux(self.beats.valid, compare.address, Cat(position, q.tag))),
             store_r.en.eq(advance),
-            media.o.ready.eq(Mux(q.refused, merge.i[0].ready & ~(known & filled.o.p.error),
+            paced.o.ready.eq(Mux(q.refused, merge.i[0].ready & ~(known & filled.o.p.error),
                                  Mux(q.compare, self.checks.ready, fire & last))),
-            merge.i[0].valid.eq((known & filled.o.p.error) | (media.o.valid & q.refused)),
+            merge.i[0].valid.eq((known & filled.o.p.error) | (paced.o.valid & q.refused)),
             merge.i[0].p.tag.eq(Mux(known & filled.o.p.error, filled.o.p.tag, q.tag)),
             merge.i[0].p.status.eq(Mux(known & filled.o.p.error, Status.DATA_TRANSFER_ERROR,
                                        Status.LBA_OUT_OF_RANGE)),
@@ -196,7 +198,7 @@ class TransferWrite(wiring.Component):
         # For a Compare the store is asked; its beats have the buffer before those to be written.
         m.d.comb += [
             compare.advance.eq(advance), compare.data.eq(store_r.data),
-            self.checks.valid.eq(media.o.valid & ~q.refused & q.compare),
+            self.checks.valid.eq(paced.o.valid & ~q.refused & q.compare),
             self.checks.p.address.eq(q.offset),
             *(self.checks.p[name].eq(q[name]) for name in ("function_id", "length", "tag")),
         ]

@@ -34,8 +34,12 @@ def state_of(m, row, kind):
     return state
 
 
-def log_error(m, row, row_w, event):
-    """Write what ``event`` leaves in ``row`` through the write port ``row_w``."""
+def log_error(m, row, row_w, event, rules):
+    """Write what ``event`` leaves in ``row`` through the write port ``row_w``.
+
+    ``rules`` has the masks and the severity that hold for the function, as
+    ``config_settings.error_rules``.
+    """
     # [pcie-5.0: Figure 6-2] the flow of logging
     bit        = Signal(32)
     fatal      = Signal()
@@ -46,10 +50,10 @@ def log_error(m, row, row_w, event):
     device     = Signal(32)
     m.d.comb += [
         bit.eq(1 << event.error),
-        fatal.eq((row[Slot.SEVERITY] & bit).any()),
+        fatal.eq((rules.severity & bit).any()),
         advisory.eq(event.advisory & ~fatal),
-        logged.eq(~advisory | ~row[Slot.CORRECTABLE_MASK][_ADVISORY]),
-        unmasked.eq(~(row[Slot.MASK] & bit).any()),
+        logged.eq(~advisory | ~rules.correctable_mask[_ADVISORY]),
+        unmasked.eq(~(rules.mask & bit).any()),
         first.eq(logged & unmasked & (row[Slot.UNCORRECTABLE] == 0)),
         device.eq(row[Slot.DEVICE]
                   | Mux(advisory, 1 << _CORRECTABLE,

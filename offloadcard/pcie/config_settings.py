@@ -6,10 +6,17 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .config_map import ConfigMap, Slot
 from .config_pf import PfRegisters
 from .functions import settings
 
-__all__ = ["ConfigSettings"]
+__all__ = ["ConfigSettings", "error_rules"]
+
+
+def error_rules():
+    """What a physical function's AER registers say of errors, its virtual functions' too."""
+    # Ref: sriov-1.1, 4.2.1 (a VF has none of these registers; those of its PF apply)
+    return data.StructLayout({"mask": 32, "severity": 32, "correctable_mask": 32})
 
 
 class ConfigSettings(wiring.Component):
@@ -41,6 +48,10 @@ class ConfigSettings(wiring.Component):
         As of :class:`offloadcard.pcie.config_space.ConfigSpace`.
     told, told_memory, told_device, told_device_2 : ``In(2)``, ``In(1)``, ``In(32)``, ``In(32)``
         The row of a physical function: memory space is open; Device Control and Device Control 2.
+    told_rules : ``In(error_rules())``
+        Of the same row.
+    rules : ``Out(data.ArrayLayout(error_rules(), 2))``
+        By family: they hold for the physical function and for its virtual ones.
     vfs_ended : ``Out(2)``
         VF Enable went to zero by a write in the cycle before.
     settings : ``Out(settings(...))``
@@ -54,6 +65,7 @@ class ConfigSettings(wiring.Component):
             "cold": In(1), "family": In(1), "value": Out(32), "bus": In(8), "bus_write": In(1),
             "walking": In(2), "told": In(2), "told_memory": In(1), "told_device": In(32),
             "told_device_2": In(32), "vfs_ended": Out(2),
+            "told_rules": In(error_rules()), "rules": Out(data.ArrayLayout(error_rules(), 2)),
             "settings": Out(settings(function_id_width=config.function_id_width)),
         })
 
@@ -64,6 +76,7 @@ class ConfigSettings(wiring.Component):
         row = data.StructLayout({"memory": 1, "max_read": 3, "max_payload": 3, "extended_tag": 1,
                                  "timeout_disable": 1})
         pfs, rows = [], []
+        fresh = ConfigMap(config).reset
         register, mask, write_data, write = Signal(7), Signal(32), Signal(32), Signal(2)
         m.d.sync += [register.eq(self.register), mask.eq(self.mask), write_data.eq(self.data),
                      write.eq(self.write)]
@@ -75,6 +88,9 @@ class ConfigSettings(wiring.Component):
             pfs.append(pf)
             own = Signal(row, name=f"own{number}", init={"max_read": 2})
             rows.append(own)
+            rules = Signal(error_rules(), name=f"rules{number}", init={
+                name: fresh[number][Slot[name.upper()]] for name in error_rules().members})
+            m.d.comb += self.rules[number].eq(rules)
             shared = self.settings.pf[number]
             m.d.comb += [
                 pf.register.eq(register), pf.mask.eq(mask), pf.data.eq(write_data),
@@ -90,6 +106,7 @@ class ConfigSettings(wiring.Component):
             ]
             with m.If(self.told[number]):
                 m.d.sync += [
+                    rules.eq(self.told_rules),
                     own.memory.eq(self.told_memory),
                     own.max_payload.eq(self.told_device[5:8]),
                     own.extended_tag.eq(self.told_device[8]),

@@ -270,7 +270,7 @@ class ConfigSpace(wiring.Component):
                 m.next = "REREAD"
 
             with m.State("ERROR"):
-                log_error(m, row_r.data, row_w, error)
+                log_error(m, row_r.data, row_w, error, shared.rules[family])
                 m.next = "IDLE"
 
             with m.State("PROVIDER"):
@@ -380,6 +380,8 @@ class ConfigSpace(wiring.Component):
                     shared.told_memory.eq(state.memory & alive),
                     shared.told_device.eq(row_r.data[Slot.DEVICE]),
                     shared.told_device_2.eq(row_r.data[Slot.DEVICE_2]),
+                    *(shared.told_rules[name].eq(row_r.data[Slot[name.upper()]])
+                      for name in shared.told_rules.shape().members),
                 ]
                 m.next = "IDLE"
                 with m.If(owed):

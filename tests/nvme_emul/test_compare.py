@@ -4,8 +4,10 @@ import random
 from dataclasses import replace
 
 import pytest
+from amaranth.sim import Simulator
 
 from offloadcard.config import TINY
+from offloadcard.nvme_emul.compare import Compare
 from offloadcard.nvme_emul.spec import AdminOpcode, LogPage, Opcode, Status
 from offloadcard.nvme_emul.spec_pages import IdentifyController, SmartLog
 from offloadcard.rtl.octets import unpack
@@ -157,3 +159,41 @@ def test_beside_reads_and_writes():
         assert (smart.host_reads, smart.host_writes) == (reads, writes)
 
     bench.run(test, limit=40_000)
+
+
+class LaneBlind(Compare):
+    """Mutant: lanes that hold no octet of the piece count too."""
+    check_strobe = False
+
+
+@pytest.mark.parametrize("part, blind", [(Compare, Status.SUCCESS),
+                                         (LaneBlind, Status.COMPARE_FAILURE)])
+def test_only_octets_of_the_piece_count(part, blind):
+    """What lies in lanes beyond the strobe is nobody's; two pieces end one behind the other."""
+    dut = part(function_id_width=1, tag_width=2, data_width=64)
+    store = {(1, 0): b"abcdefgh", (1, 1): b"ijklmnop", (2, 0): b"qrstuvwx"}
+    beats = [(1, b"abcdefgh", 0xFF, 1, 0), (1, b"ijkl\0\0\0\0", 0x0F, 0, 1),
+             (2, b"qrsTuvwx", 0xFF, 1, 1)]
+    found = []
+
+    async def test(ctx):
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.advance, 1)
+        for tag, octets, strobe, first, last in beats:
+            ctx.set(dut.beats.valid, 1)
+            ctx.set(dut.beats.payload, {"data": list(octets), "strobe": strobe, "tag": tag,
+                                        "first": first, "last": last})
+            place = ctx.get(dut.address)
+            await ctx.tick()
+            ctx.set(dut.data, int.from_bytes(store[place >> 6, place & 63], "little"))
+        ctx.set(dut.beats.valid, 0)
+        for _ in range(8):
+            if ctx.get(dut.o.valid):
+                found.append((ctx.get(dut.o.p.tag), ctx.get(dut.o.p.status)))
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(4e-9)
+    simulator.add_testbench(test)
+    simulator.run()
+    assert found == [(1, blind), (2, Status.COMPARE_FAILURE)]

@@ -5,6 +5,7 @@ from amaranth import *
 from amaranth.hdl import Assert
 
 from offloadcard.nvme_emul.dispatch import Dispatch
+from offloadcard.nvme_emul.spec import Opcode
 from tests.support.formal import ProofFailed, prove
 
 from .rules import assert_producer, assume_producer, symbolic
@@ -66,7 +67,9 @@ class DispatchSpec(Elaboratable):
                   & (p.volume == volume) & ~stored):
             m.d.comb += [Assert(row.valid), Assert(p.offset + p.octets <= size)]
             with m.If(dut.write.valid):
-                m.d.comb += Assert(~row.read_only)
+                # What is compared is not written; it is known by its opcode and nothing else.
+                m.d.comb += [Assert(~row.read_only | p.compare),
+                             Assert(p.compare == (p.opcode == Opcode.COMPARE))]
         return m
 
 

@@ -2,6 +2,7 @@
 
 import random
 
+from offloadcard.config import TINY
 from offloadcard.pcie import spec_config as spec
 from offloadcard.pcie.spec import ConfigRequest, Fmt, MemoryRequest3Dw, Message, MessageCode, Type
 from tests.pcie.world import World, bar
@@ -127,6 +128,34 @@ def test_messages_poison_and_nonsense():
         errors = await guest.config_read(ctx, 0x100, spec.AER + 4)
         assert errors == 1 << spec.ERROR_MALFORMED | 1 << spec.ERROR_UNSUPPORTED
         assert await guest.config_read(ctx, 0x100, spec.PCIE + 10, 2) & 4  # fatal
+    run(story)
+
+
+def test_masks_and_severity_of_a_vf_are_its_pf_s():
+    """[sriov-1.1: 4.2.1] a masked error is not the first one; a fatal one is so for the VFs too."""
+    async def story(ctx, world, guest):
+        async def poison(function):
+            await guest.write(ctx, bar(function), b"poison!!", ep=1)
+            await ctx.tick().repeat(30)
+            bdf = 0x100 | function
+            seen = (await guest.config_read(ctx, bdf, spec.PCIE + 10, 2) & 0b110,
+                    await guest.config_read(ctx, bdf, spec.AER + 0x18) & 0x1F)
+            assert await guest.config_read(ctx, bdf, spec.AER + 4) == 1 << spec.ERROR_POISONED
+            await guest.config_write(ctx, bdf, spec.AER + 4, 0xFFFF_FFFF)
+            await guest.config_write(ctx, bdf, spec.PCIE + 8, 0x000F_0000)
+            return seen
+        net, other, bit = 3, TINY.first_nvme_vf, 1 << spec.ERROR_POISONED
+        # The mask of PF0 holds for its VFs and for nobody else's.
+        await guest.config_write(ctx, 0x100, spec.AER + 8, bit)
+        assert await poison(net) == (0b010, 0)
+        assert await poison(other) == (0b010, spec.ERROR_POISONED)
+        await guest.config_write(ctx, 0x100, spec.AER + 8, 0)
+        await guest.config_write(ctx, 0x100, spec.AER + 0xC, bit)
+        assert await poison(net) == (0b100, spec.ERROR_POISONED)
+        assert await poison(other) == (0b010, spec.ERROR_POISONED)
+        # What a VF writes there has no effect; the registers read zero.
+        await guest.config_write(ctx, 0x100 | net, spec.AER + 0xC, 0xFFFF_FFFF)
+        assert await guest.config_read(ctx, 0x100 | net, spec.AER + 0xC) == 0
     run(story)
 
 
