@@ -109,6 +109,24 @@ def linux(**options):
 
 
 @main.command()
+@click.option("--script", metavar="FILE", help="Run this in every guest.  [default: a shell]")
+@click.option("--show", metavar="NAME", help="One of ours: drive, smp, bios, ipxe, hostile, ...")
+@click.option("--cpus", type=int, help="Of each guest.  [default: 1, or as the script says]")
+@click.option("--qemu", metavar="PATH",
+              help="A QEMU of 10.1 or newer.  [default: the fetched one, or the machine's]")
+@click.option("--preset", default="small", show_default=True)
+@click.option("--fetch", is_flag=True,
+              help="Get QEMU and a kernel by apt, unpack them below build/qemu; no more.")
+@click.option("--pcap", help="Record the wire's frames into this file.")
+@click.option("--out", help="Where the consoles go.  [default: below build/qemu/runs]")
+@_clear_errors
+def qemu(**options):
+    """Boot guests of an unmodified QEMU on the card by vfio-user."""
+    from offloadcard.commands import qemu as command
+    sys.exit(command.run(**options))
+
+
+@main.command()
 @click.option("--tier", type=int, help="Up to this tier.  [default: all that the machine offers]")
 @click.option("--repeats", type=int, default=5, show_default=True, help="Runs of each.")
 @click.option("--seconds", type=float, default=2.0, show_default=True, help="Length of a run.")

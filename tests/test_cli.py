@@ -22,7 +22,8 @@ def call(*arguments):
 def test_help_names_every_command():
     code, text = call("--help")
     assert code == 0
-    for name in ("demo", "bench", "plot", "prove", "verilog", "synth", "registers", "doctor"):
+    for name in ("demo", "bench", "plot", "prove", "verilog", "synth", "registers", "qemu",
+                 "doctor"):
         assert name in text
         assert call(name, "--help")[0] == 0
 
@@ -38,6 +39,10 @@ def test_help_names_every_command():
     (("synth", "--block", "gpu"), "--block must be one of card"),
     (("bench", "nothing"), "`scenario` must be one of net-tx-64"),
     (("bench", "gft-64", "--preset", "huge"), "`preset` must be one of model"),
+    (("qemu", "--show", "nothing"), "--show must be one of bios, crash, drive"),
+    (("qemu", "--show", "drive", "--qemu", "/bin/true"), "--qemu must be a QEMU, and"),
+    (("qemu", "--show", "drive", "--cpus", "0"), "--cpus must be at least 1, not 0"),
+    (("qemu", "--script", "tests/thirdparty/linux/sriov.sh"), "has virtual functions"),
     (("plot", "/nowhere/x.json"), "/nowhere/x.json"),
     (("registers", "nothing"), "NAME must be one of card, pcie"),
     (("demo", "--pcap", "/nowhere/x.pcap"), "/nowhere/x.pcap: No such file or directory"),

@@ -54,6 +54,14 @@ NEEDS = (
       for name, package in (("lspci", "pciutils"), ("nvme", "nvme-cli"), ("fio", "fio"),
                             ("iperf3", "iperf3"), ("ethtool", "ethtool"),
                             ("ping", "iputils-ping"), ("ip", "iproute2"))),
+    *(Need("program", name, "qemu: inside the guests", f"apt install {package}", False)
+      for name, package in (("busybox", "busybox-static"), ("cpio", "cpio"))),
+    Need("file", "build/qemu/program/qemu-system-x86_64", "qemu: 10.1 or newer, or give --qemu",
+         "offloadcard qemu --fetch", False),
+    Need("file", "build/qemu/kernel/boot", "qemu: the guests' kernel", "offloadcard qemu --fetch",
+         False),
+    Need("file", "/usr/lib/ipxe/qemu/pxe-virtio.rom", "qemu: boot by network",
+         "apt install ipxe-qemu", False),
     Need("program", "tcpdump", "making another capture", "apt install tcpdump", False),
 )
 
@@ -83,7 +91,7 @@ def _find(need):
 
 def _version(path):
     # These know no --version, or take it for something else.
-    if Path(path).name in ("mkfs.ext4", "e2fsck", "ip", "ping", "ethtool"):
+    if Path(path).name in ("mkfs.ext4", "e2fsck", "ip", "ping", "ethtool", "busybox"):
         return path
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10)

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..rtl.buffer import Buffer, Queue
 from ..rtl.ports import mmio_reply, mmio_request
 from .functions import function_row, routing_id, settings
+from .order import COUNT_WIDTH
 from .transactions import CA, SC, UR, access, access_reply, access_request, completion
 
 __all__ = ["MmioLane"]
@@ -51,8 +52,8 @@ class MmioLane(wiring.Component):
         The place's answers to reads, in order.
     completions : ``Out(stream.Signature(completion()))``
         One per read.
-    entered, left : ``Out(range(2 * writes_depth))``
-        Writes that came in and went out, modulo.
+    entered, left : ``Out(COUNT_WIDTH)``
+        Writes that came in and went out, modulo; any number may leave while a read waits.
     write_done, read_done : ``Out(1)``
         A write left, a read was completed: their credits are free.
     dropped, refused, aborted : ``Out(1)``
@@ -84,8 +85,8 @@ class MmioLane(wiring.Component):
             "requests":         Out(stream.Signature(mmio_request(**ids))),
             "replies":          In(stream.Signature(mmio_reply(), always_ready=True)),
             "completions":      Out(stream.Signature(completion())),
-            "entered":          Out(range(2 * writes_depth)),
-            "left":             Out(range(2 * writes_depth)),
+            "entered":          Out(COUNT_WIDTH),
+            "left":             Out(COUNT_WIDTH),
             "write_done":       Out(1),
             "read_done":        Out(1),
             "dropped":          Out(1),
@@ -130,7 +131,7 @@ class MmioLane(wiring.Component):
         m.submodules.head = head = Buffer(shape)
         reading  = Signal()  # a read, or configuration's access, is under way
         due      = Signal()  # no write before the first read is left
-        behind   = Signal.like(self.entered)
+        ahead    = Signal.like(self.entered)  # writes that left since; never so many that it wraps
         waited   = Signal(5)
         pressed  = Signal()
         take_write, take_read, take_config = Signal(), Signal(), Signal()
@@ -138,8 +139,8 @@ class MmioLane(wiring.Component):
         config_turn = Signal()  # a read was the last, so that neither starves the other
         advance  = Signal()
         m.d.comb += [
-            behind.eq(reads.o.p.mark - self.left),
-            due.eq((behind == 0) | behind[-1]),
+            ahead.eq(self.left - reads.o.p.mark),
+            due.eq(~ahead[-1]),
             head.i.payload.eq(reads.o.p.access),
             head.i.valid.eq(reads.o.valid & due),
             reads.o.ready.eq(head.i.ready & due),

@@ -20,6 +20,7 @@ from ..rtl.ports import (
 from ..rtl.worklist import WorkList
 from . import spec_config as spec
 from .functions import function_row
+from .order import COUNT_WIDTH
 from .spec_config import MsixEntry
 
 __all__ = ["MsixBank"]
@@ -199,10 +200,10 @@ class MsixBank(wiring.Component):
         m.d.comb += sends.eq(row_r.data.enable & ~row_r.data.mask & row_r.data.sends)
 
         # Functions whose vectors are clear; their last words wait for the messages before them.
-        ended_shape = data.StructLayout({"function_id": width, "mark": 4})
+        ended_shape = data.StructLayout({"function_id": width, "mark": COUNT_WIDTH})
         m.submodules.ended = ended = Queue(ended_shape, depth=max(3, self.functions))
-        entered, left = Signal(4), Signal(4)
-        behind = Signal(4)
+        entered, left = Signal(COUNT_WIDTH), Signal(COUNT_WIDTH)
+        ahead  = Signal(COUNT_WIDTH)
         with m.If(out.i.valid):
             m.d.sync += entered.eq(entered + 1)
         with m.If(self.writes.valid & self.writes.ready):
@@ -210,18 +211,18 @@ class MsixBank(wiring.Component):
         m.d.comb += [
             ended.i.p.function_id.eq(function),
             ended.i.p.mark.eq(entered),
-            behind.eq(ended.o.p.mark - left),
-            self.drained.valid.eq(ended.o.valid & ((behind == 0) | behind[-1])),
+            ahead.eq(left - ended.o.p.mark),
+            self.drained.valid.eq(ended.o.valid & ~ahead[-1]),
             self.drained.p.function_id.eq(ended.o.p.function_id),
             ended.o.ready.eq(self.drained.valid & self.drained.ready),
         ]
         # News rule all visits of later cycles; what has entered `out` before goes its way.
-        news_mark = Signal(4)
-        to_leave  = Signal(4)
-        m.d.comb += to_leave.eq(news_mark - left)
+        news_mark = Signal(COUNT_WIDTH)
+        passed    = Signal(COUNT_WIDTH)
+        m.d.comb += passed.eq(left - news_mark)
         with m.If(self.rows.valid):
             m.d.sync += [self.passing.eq(1), news_mark.eq(entered + out.i.valid)]
-        with m.Elif((to_leave == 0) | to_leave[-1]):
+        with m.Elif(~passed[-1]):
             m.d.sync += self.passing.eq(0)
         message = out.o.p
         m.d.comb += [

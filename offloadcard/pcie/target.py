@@ -161,11 +161,11 @@ class Target(wiring.Component):
             m.d.sync += Assert(waiting.i.ready)
         due = Signal(3)
         for number, lane in enumerate(lanes):
-            behind = Signal.like(lane.left, name=f"behind{number}")
+            ahead = Signal.like(lane.left, name=f"ahead{number}")
             m.d.comb += [
                 waiting.i.p.marks[number].eq(lane.entered),
-                behind.eq(waiting.o.p.marks[number] - lane.left),
-                due[number].eq((behind == 0) | behind[-1]),
+                ahead.eq(lane.left - waiting.o.p.marks[number]),
+                due[number].eq(~ahead[-1]),
             ]
         m.d.comb += [
             self.configs.payload.eq(waiting.o.p.request),

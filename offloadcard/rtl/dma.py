@@ -16,7 +16,57 @@ def _copy(target, source, **changed):
     return [target[name].eq(changed.get(name, source[name])) for name in source.shape().members]
 
 
-class DmaReadMux(wiring.Component):
+class _Mux(wiring.Component):
+    """What the two kinds share: what goes out is merged, what comes back is sorted by tag.
+
+    Parameters
+    ----------
+    port : type
+        The signature of a client's port and, with a wider tag, of the shared one.
+    out, back : str
+        Names of the port's streams towards the endpoint and from it.
+    layout : callable
+        Gives the layout of ``out`` for the port's widths.
+    """
+
+    def __init__(self, port, out, back, layout, *, count, tag_width, function_id_width, data_width):
+        self.count     = count
+        self.out       = out
+        self.back      = back
+        self.widths    = {"tag_width": tag_width, "function_id_width": function_id_width,
+                          "data_width": data_width}
+        self.tag_width = tag_width + ceil_log2(count)
+        self._merge    = Merge(layout(**self.widths), count=count)
+        super().__init__({
+            "clients": In(port(**self.widths)).array(count),
+            "port":    Out(port(**{**self.widths, "tag_width": self.tag_width})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        tag_width = self.widths["tag_width"]
+        m.submodules.merge = merge = self._merge
+        out, back = (getattr(self.port, name) for name in (self.out, self.back))
+        for number, (client, merged) in enumerate(zip(self.clients, merge.i)):
+            sent, got = (getattr(client, name) for name in (self.out, self.back))
+            m.d.comb += [
+                merged.payload.eq(sent.payload),
+                merged.valid.eq(sent.valid),
+                sent.ready.eq(merged.ready),
+                *_copy(got.p, back.p, tag=back.p.tag[:tag_width]),
+                got.valid.eq(back.valid & (back.p.tag[tag_width:] == number)),
+            ]
+        m.d.comb += [
+            *_copy(out.p, merge.o.p, tag=Cat(merge.o.p.tag, merge.index)),
+            out.valid.eq(merge.o.valid),
+            merge.o.ready.eq(out.ready),
+        ]
+
+        return m
+
+
+class DmaReadMux(_Mux):
     """Share one read port among ``count`` clients; the client's number rides above its tag.
 
     Timing
@@ -40,43 +90,11 @@ class DmaReadMux(wiring.Component):
         The shared port.
     """
 
-    def __init__(self, *, count, tag_width, function_id_width, data_width):
-        self.count     = count
-        self.widths    = {"tag_width": tag_width, "function_id_width": function_id_width,
-                          "data_width": data_width}
-        self.tag_width = tag_width + ceil_log2(count)
-        super().__init__({
-            "clients": In(DmaReadPort(**self.widths)).array(count),
-            "port":    Out(DmaReadPort(**{**self.widths, "tag_width": self.tag_width})),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-
-        tag_width = self.widths["tag_width"]
-        m.submodules.merge = merge = Merge(dma_read_request(**self.widths), count=self.count)
-        for client, merged in zip(self.clients, merge.i):
-            m.d.comb += [
-                merged.payload.eq(client.requests.payload),
-                merged.valid.eq(client.requests.valid),
-                client.requests.ready.eq(merged.ready),
-            ]
-        m.d.comb += [
-            *_copy(self.port.requests.p, merge.o.p, tag=Cat(merge.o.p.tag, merge.index)),
-            self.port.requests.valid.eq(merge.o.valid),
-            merge.o.ready.eq(self.port.requests.ready),
-        ]
-        beat = self.port.beats
-        for number, client in enumerate(self.clients):
-            m.d.comb += [
-                *_copy(client.beats.p, beat.p, tag=beat.p.tag[:tag_width]),
-                client.beats.valid.eq(beat.valid & (beat.p.tag[tag_width:] == number)),
-            ]
-
-        return m
+    def __init__(self, **parameters):
+        super().__init__(DmaReadPort, "requests", "beats", dma_read_request, **parameters)
 
 
-class DmaWriteMux(wiring.Component):
+class DmaWriteMux(_Mux):
     """Share one write port among ``count`` clients, write by write.
 
     Timing
@@ -100,37 +118,5 @@ class DmaWriteMux(wiring.Component):
         The shared port.
     """
 
-    def __init__(self, *, count, tag_width, function_id_width, data_width):
-        self.count     = count
-        self.widths    = {"tag_width": tag_width, "function_id_width": function_id_width,
-                          "data_width": data_width}
-        self.tag_width = tag_width + ceil_log2(count)
-        super().__init__({
-            "clients": In(DmaWritePort(**self.widths)).array(count),
-            "port":    Out(DmaWritePort(**{**self.widths, "tag_width": self.tag_width})),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-
-        tag_width = self.widths["tag_width"]
-        m.submodules.merge = merge = Merge(dma_write_beat(**self.widths), count=self.count)
-        for client, merged in zip(self.clients, merge.i):
-            m.d.comb += [
-                merged.payload.eq(client.beats.payload),
-                merged.valid.eq(client.beats.valid),
-                client.beats.ready.eq(merged.ready),
-            ]
-        m.d.comb += [
-            *_copy(self.port.beats.p, merge.o.p, tag=Cat(merge.o.p.tag, merge.index)),
-            self.port.beats.valid.eq(merge.o.valid),
-            merge.o.ready.eq(self.port.beats.ready),
-        ]
-        answer = self.port.answers
-        for number, client in enumerate(self.clients):
-            m.d.comb += [
-                *_copy(client.answers.p, answer.p, tag=answer.p.tag[:tag_width]),
-                client.answers.valid.eq(answer.valid & (answer.p.tag[tag_width:] == number)),
-            ]
-
-        return m
+    def __init__(self, **parameters):
+        super().__init__(DmaWritePort, "beats", "answers", dma_write_beat, **parameters)

@@ -140,8 +140,21 @@ def _streams(link, batches, config, octets, *, transmit):
     return config.clock_mhz / beats
 
 
-def bound_of(scenario, config, link, batches=None, dllps=None):
-    """The :class:`Bound` of a scenario for a card and a link.
+def _connections(scenario, config):
+    """Connections per microsecond: two flows each, six packets of which the line carries four out.
+
+    The engine's cycles are those of ``offloadcard.gft.engine``: INSERT 13, DELETE 12.
+    """
+    limits = {"insert engine": config.clock_mhz / (2 * 13 + 2 * 12),
+              "line": config.port_gbps * 125 / (4 * (scenario.octets + 50 + LINE_OVERHEAD))}
+    if scenario.service_ns:
+        limits["slow path"] = 1000 * scenario.cores / scenario.service_ns
+    return limits
+
+
+def bound_of(scenario, config, link, batches=None, dllps=None, drives=0):
+    """The :class:`Bound` of a scenario for a card and a link; ``drives`` are reads of 512 octets
+    that went beside each frame.
 
     ``dllps`` are the octets ``(up, down)`` an operation that a run sent as ACK and UpdateFC.
     Without a run: an ACK and an UpdateFC of each kind within every latency limit, or one of each
@@ -170,6 +183,13 @@ def bound_of(scenario, config, link, batches=None, dllps=None):
         limits["line in"] = line
         limits["line out"] = config.port_gbps * 125 / (out + LINE_OVERHEAD)
         limits["data path"] = config.clock_mhz / -(-out // (config.data_width // 8))
+    if scenario.kind == "connections":
+        limits |= _connections(scenario, config)
+    if scenario.kind == "flow_operations":
+        limits["insert engine"] = config.clock_mhz / 13
+    if drives:
+        u, d = _nvme(link, batches, 512, write=False)
+        up, down = up + drives * u, down + drives * d
     if up and dllps is not None:
         up, down = up + dllps[0], down + dllps[1]
     elif up and link.dllp == "dense":

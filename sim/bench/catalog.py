@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Scenario", "CATALOG"]
+__all__ = ["Scenario", "CATALOG", "UNITS", "rate_of"]
+
+UNITS = {"mpps": "Mpps", "miops": "MIOPS", "mcps": "M/s", "mops": "M/s"}
+
+
+def rate_of(metrics):
+    """Operations a microsecond; ``None`` for a latency."""
+    return next((metrics[key] for key in UNITS if metrics.get(key)), None)
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,7 @@ class Scenario:
     name:    str
     title:   str
     kind:    str           # the measuring function: measure.py
-    unit:    str           # "mpps", "miops" or "ns"
+    unit:    str           # "mpps", "miops", "mcps", "mops" or "ns"
     octets:  int           # of a frame without FCS, or of a command
     queues:  int = 1
     packets: int = 1024    # frames or commands in all
@@ -31,12 +38,14 @@ class Scenario:
     everyone: bool = False  # all virtual functions of the kind
     attack:  str = ""      # interference: see attacks.py
     drives:  int = 0       # sustained: all drives read too, so many commands each
+    cores:   int = 0       # connections: of the slow path
+    service_ns: int = 0    # connections: that one of them needs for a first packet (stated)
 
     @property
     def burst(self):
         """Whether the host rests while the card works, as in the measurements of others."""
         return self.kind not in ("net_sustained", "nvme_sustained", "zero_loss", "interference",
-                                 "connections")
+                                 "connections", "flow_operations")
 
 
 def _catalog(*scenarios):
@@ -53,6 +62,12 @@ _ATTACKS = (
     ("flr-loop", "function level resets under load"),
     ("flow-thrash", "a new flow in every frame"),
     ("receive-starvation", "frames for rings without buffers"),
+)
+
+_CONNECTIONS = (  # cores and time of one first packet: stated, not measured
+    ("", "4 cores of 20 us", 4, 20_000, 400, 16),
+    ("-20-cores", "20 cores of 20 us", 20, 20_000, 800, 32),
+    ("-hardware", "decides in no time", 1, 0, 800, 8),
 )
 
 
@@ -89,6 +104,12 @@ def _sustained():
         *(Scenario(f"interference-{attack}", f"a victim beside 15: {what}", "interference",
                    "share", 60, queues=15, packets=1_000, attack=attack)
           for attack, what in _ATTACKS),
+        *(Scenario(f"connections{name}", f"six packets each, slow path: {what}", "connections",
+                   "mcps", 60, packets=packets, depth=depth, cores=cores, service_ns=service_ns,
+                   peer="DASH 3M CPS on 200G")
+          for name, what, cores, service_ns, packets, depth in _CONNECTIONS),
+        Scenario("flow-operations", "commands of the flow table through its ring",
+                 "flow_operations", "mops", 60, packets=1024, peer="DASH 12M flow operations/s"),
         drive("nvme-read-4k-all", "read 4 KiB, all drives", 4096, everyone=True, depth=16),
     )
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from offloadcard.config import PRESETS
 
 from ..link.config import LINKS
-from .catalog import CATALOG
+from .catalog import CATALOG, UNITS, rate_of
 from .run import run_scenario
 
 __all__ = ["run", "list_scenarios"]
@@ -35,14 +35,14 @@ def _value(number, unit=""):
 
 def _row(record):
     metrics, bound = record["metrics"], record["bound"]
-    rate = metrics["mpps"] or metrics["miops"]
+    rate = rate_of(metrics)
     if "attack" in metrics:
         left = metrics["beside"]
         return (record["scenario"], ", ".join(
             f"{way} {left[way]['share']:.0%}" for way in ("transmit", "receive", "read")), "", "",
             "", _value(metrics["latency_ns"]["p50"]), _value(metrics["latency_ns"]["p99"]), "",
             f"{record['sim']['cycles_per_s']:,.0f}")
-    unit = " Mpps" if metrics["mpps"] else " MIOPS"
+    unit = next((f" {unit}" for key, unit in UNITS.items() if metrics.get(key)), "")
     limit = f"{bound['value']:.2f} ({bound['by']})" if bound else ""
     efficiency = record["efficiency"]
     return (record["scenario"], _value(rate, unit) if rate else "", _value(metrics["gbps"]),

@@ -12,16 +12,19 @@ from ..link.config import LINKS
 from ..link.world import Event
 from .account import traffic_of
 from .catalog import CATALOG
+from .connections import connections
 from .gft import gft
 from .interference import interference
 from .net import latency_net, net_bidir, net_rx, net_tx
 from .nvme import latency_nvme, nvme
+from .operations import flow_operations
 from .sustained import net_sustained, nvme_sustained, zero_loss
 
 KINDS = {"net_tx": net_tx, "net_rx": net_rx, "net_bidir": net_bidir, "gft": gft, "nvme": nvme,
          "latency_net": latency_net, "latency_nvme": latency_nvme,
          "net_sustained": net_sustained, "nvme_sustained": nvme_sustained,
-         "zero_loss": zero_loss, "interference": interference}
+         "zero_loss": zero_loss, "interference": interference,
+         "connections": connections, "flow_operations": flow_operations}
 LOGGED = (Event.FRAME_OUT, Event.FRAME_IN, Event.TLP_UP, Event.DOORBELL)
 STATIONS = ("latency_net", "latency_nvme")  # what comes down matters too
 

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from .catalog import CATALOG
+from .catalog import CATALOG, UNITS, rate_of
 from .plot import PICTURES, load, load_baseline, plot
 
 __all__ = ["page", "write_page", "write_results"]
@@ -28,8 +28,8 @@ def _table(head, rows):
 
 def _rate_row(record):
     metrics, bound = record["metrics"], record["bound"]
-    rate = metrics["mpps"] or metrics["miops"]
-    unit = "Mpps" if metrics["mpps"] else "MIOPS"
+    rate = rate_of(metrics)
+    unit = next((unit for key, unit in UNITS.items() if metrics.get(key)), "")
     latency = metrics["latency_ns"]["p50"] if not rate else None
     return [
         f"`{record['scenario']}`", f"{rate:.2f} {unit}" if rate else "",
@@ -58,6 +58,52 @@ def _attack_row(record):
     return cells
 
 
+def _connection_row(record):
+    metrics, bound = record["metrics"], record["bound"]
+    path, flows = metrics["slow_path"], metrics["flows"]
+    busy = metrics["busy"]
+    return [
+        f"`{record['scenario']}`", f"{path['cores']} x {path['service_ns'] / 1000:g} us",
+        f"{metrics['mcps']:.3f}", f"{bound['value']:.3f} ({bound['by']})",
+        f"{record['efficiency']:.0%}", f"{metrics['flow_operations_mps']:.2f}",
+        f"{metrics['latency_ns']['p50'] / 1000:.1f} / {metrics['latency_ns']['p99'] / 1000:.1f}",
+        f"{flows['inserted']} / {flows['closed']} / {flows['expired']}",
+        ", ".join(f"{name} {share:.0%}" for name, share in busy.items()),
+        str(sum(metrics["lost"].values()))]
+
+
+def _operation_rows(record):
+    for name, row in record["metrics"]["operations_by_kind"].items():
+        yield [name, f"{row['mops']:.2f}", f"{row['cycles']:.1f}", f"{row['accesses']:.1f}",
+               f"{row['access_cycles']:.1f}"]
+
+
+def _connections(records):
+    """What the flow table takes in and lets go."""
+    lines = []
+    mine = _catalogued(records, lambda scenario: scenario.kind == "connections")
+    if mine:
+        packets = mine[0]["metrics"]["packets"] // mine[0]["operations"]
+        lines += ["## Connections", "", (
+            f"By DASH's method: {packets} packets each (SYN, SYN-ACK, ACK, FIN, FIN-ACK, ACK), "
+            f"both ways, VXLAN outside, {mine[0]['metrics']['functions']} guests. The first packet "
+            "is decided by the slow path, which is software on stated cores of a stated service "
+            "time; both directions go into the table at once, FIN raises an event, and the flows "
+            "go after a stated linger; the run ends when every row is free again. `busy` says "
+            "which part of the time each resource worked."), ""]
+        lines += _table("| scenario | slow path | M connections/s | bound (by) | of it "
+                        "| M flow operations/s | SYN to last ACK, us, p50 / p99 "
+                        "| flows inserted / closed / expired | busy | lost |",
+                        map(_connection_row, mine))
+    engine = _catalogued(records, lambda scenario: scenario.kind == "flow_operations")
+    if engine:
+        lines += [("The flow table's commands by themselves, through its ring; the processor's "
+                   "port takes one access at a time, and an insert needs several."), ""]
+        lines += _table("| command | M/s | cycles a command | accesses a command "
+                        "| cycles an access |", _operation_rows(engine[0]))
+    return lines
+
+
 def _baseline_rows(baseline):
     for result in baseline.get("results", ()):
         if "skipped" in result:
@@ -79,6 +125,17 @@ def _catalogued(records, choose):
         if scenario and same and choose(scenario):
             found[scenario.name] = record
     return [found[name] for name in CATALOG if name in found]
+
+
+def _attacks(records):
+    """Records of interference, by the number of attackers, the most first."""
+    found = {}
+    for record in records:
+        if "attack" in record["metrics"]:
+            metrics = record["metrics"]
+            found.setdefault(metrics["attackers"], {})[metrics["attack"]] = record
+    return [[rows[name] for name in sorted(rows)] for _, rows in sorted(found.items(),
+                                                                         reverse=True)]
 
 
 def page(records, baseline=None):
@@ -116,9 +173,9 @@ def page(records, baseline=None):
         lines += _table("| scenario | rate | bound (by) | of it | operations | functions "
                         "| doorbells an operation | interrupts | lost |",
                         map(_sustained_row, sustained))
-    attacks = _catalogued(records, lambda scenario: scenario.kind == "interference")
-    if attacks:
-        lines += ["## Interference", "", (
+    lines += _connections(records)
+    for attacks in _attacks(records):
+        lines += [*(["## Interference", ""] if "## Interference" not in lines else []), (
             f"A victim sends and receives {attacks[0]['metrics']['victim_mpps']:g} Mpps and reads "
             f"4 KiB blocks one by one, beside {attacks[0]['metrics']['attackers']} attackers. "
             "Share of what it had alone; then P50, P99, P99.9 in ns, alone / beside. The aim is "

@@ -10,7 +10,7 @@ FCS_AND_GAP = 24
 
 
 def rate_of(record):
-    """Mpps or MIOPS; ``None`` for a latency."""
+    """Mpps or MIOPS; ``None`` for what has another unit."""
     return record["metrics"].get("mpps") or record["metrics"].get("miops")
 
 

@@ -58,7 +58,9 @@ def record_of(scenario, config, link, link_name, raw):
     metrics = {
         "mpps": rate if scenario.unit == "mpps" else None,
         "miops": rate if scenario.unit == "miops" else None,
-        "gbps": 8 * scenario.octets * rate / 1000 if rate else None,
+        **({scenario.unit: rate} if scenario.unit in ("mcps", "mops") else {}),
+        "gbps": (8 * scenario.octets * rate / 1000 if rate and scenario.unit in ("mpps", "miops")
+                 else None),
         "cycles_per_op": slope / config.ns_per_cycle if slope else None,
         "latency_ns": raw["latency_ns"],
         "pcie_bytes_up": raw["octets_up"] / operations,
@@ -67,7 +69,8 @@ def record_of(scenario, config, link, link_name, raw):
     }
     bound, efficiency = {}, None
     if slope:
-        limit = bound_of(scenario, config, link, dllps=dllps_of(traffic, operations))
+        limit = bound_of(scenario, config, link, dllps=dllps_of(traffic, operations),
+                         drives=raw.get("extra", {}).get("drive_operations", 0) / operations)
         bound = {"value": limit.value, "by": limit.by, "limits": limit.limits,
                  "pcie_bytes_up": limit.up, "pcie_bytes_down": limit.down,
                  "link_used": link_used(metrics, rate, link)}

@@ -66,7 +66,7 @@ class Tenants:
         self.drives = [NvmeDriver(function, io_queues=io_queues, entries=depth)
                        for function in functions[net:]]
         await together(driver.start() for driver in (*self.net, *self.drives))
-        for n in range(net):
+        for n in range(net if self.table is not None else 0):
             await self._flows(n)
         await env.bus.sleep(5_000)  # receive buffers are fetched ahead, or not
 

@@ -65,7 +65,9 @@ def read_image(path):
 
 def check_image(path):
     """(clean, last line of e2fsck) for an image; nothing is repaired."""
-    done = subprocess.run([_tool("e2fsck"), "-f", "-n", str(path)], capture_output=True, text=True)
+    path = Path(path)
+    done = subprocess.run([_tool("e2fsck"), "-f", "-n", path.name], cwd=path.parent,
+                          capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     return done.returncode == 0, lines[-1] if lines else ""
 

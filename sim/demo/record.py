@@ -9,6 +9,16 @@ class CheckFailed(AssertionError):
     """The card did something else than the story says."""
 
 
+def _shown(seen):
+    """What was seen, for a reader: octets in hex, a MAC address with colons, a mapping by count."""
+    if isinstance(seen, bytes):
+        return seen.hex(":") if len(seen) == 6 else seen.hex()
+    if isinstance(seen, dict):
+        return f"all {len(seen)}" if len(seen) > 1 else ", ".join(
+            f"{key}: {value}" for key, value in seen.items())
+    return str(seen)
+
+
 @dataclass
 class Act:
     """One act of the demo.
@@ -43,14 +53,14 @@ class Act:
         """Something that must be so; CheckFailed otherwise."""
         if not holds:
             raise CheckFailed(f"{self.name}: {what}; seen: {seen}")
-        self.checks.append((what, str(seen)))
+        self.checks.append((what, _shown(seen)))
 
     def equal(self, what, got, expected):
         """Two things must be the same; lists are compared item by item, to name the first slip."""
         if isinstance(got, list) and isinstance(expected, list) and got != expected:
             for n, (one, other) in enumerate(zip(got, expected)):
                 if one != other:
-                    shown = [x.hex() if isinstance(x, bytes) else repr(x) for x in (one, other)]
+                    shown = [_shown(x) for x in (one, other)]
                     raise CheckFailed(f"{self.name}: {what}: item {n} must be {shown[1]}, "
                                       f"not {shown[0]}")
             raise CheckFailed(f"{self.name}: {what}: {len(expected)} must be seen, "

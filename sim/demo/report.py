@@ -20,15 +20,15 @@ pre{background:#f4f6f9;padding:1rem;overflow:auto;font-size:.85rem}
 """
 
 CARD = """
-   guest red      guest blue      guest with a drive        the provider
-      |  VF          |  VF             |  VF                     |  management port
- +----+--------------+-----------------+-------------------------+----+
- |    PCIe endpoint: config spaces, DMA, MSI-X, one function each     |
- |    virtio-net device              NVMe controller                  |
- |    GFT: flow table, VXLAN, meters      |                           |
- |    100G MAC                          DRAM                          |
- +----+---------------------------------------------------------------+
-      |  wire
+    guest red       guest blue       guest with a drive       the provider
+      | VF             | VF               | VF                     | management port
+ +----+----------------+------------------+------------------------+--------------+
+ |    PCIe endpoint: config spaces, DMA, MSI-X; a function for each guest         |
+ |    virtio-net device                   NVMe controller                         |
+ |    GFT: flow table, VXLAN, meters      |                                       |
+ |    100G MAC                            DRAM                                    |
+ +----+---------------------------------------------------------------------------+
+      | wire
 """
 
 
@@ -63,15 +63,18 @@ def timeline_svg(steps):
     span = max(end - start, 1)
     width, left, row = 900, 130, 44
     height = row * len(lanes) + 30 + 22 * len(steps)
-    parts = [(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width + left + 40} {height}" '
+    parts = [(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width + left + 60} {height}" '
              'font-family="system-ui,sans-serif" font-size="13">')]
     for n, lane in enumerate(lanes):
         y = row * n + 24
         parts.append(f'<text x="4" y="{y + 4}">{html.escape(lane)}</text>'
                      f'<line x1="{left}" x2="{width + left}" y1="{y}" y2="{y}" stroke="#cfd8e3"/>')
-    points = []
+    points, last = [], dict.fromkeys(lanes, -20.0)
     for n, step in enumerate(steps):
-        x = left + (step["ns"] - start) / span * width
+        # Moments that nearly coincide stand side by side, so that each number can be read.
+        x = max(left + (step["ns"] - start) / span * width, last[step["where"]] + 19,
+                *last.values())
+        last[step["where"]] = x
         y = row * lanes.index(step["where"]) + 24
         points.append(f"{x:.1f},{y}")
         parts.append(f'<circle cx="{x:.1f}" cy="{y}" r="9" fill="#2a6f97"/>'

@@ -137,8 +137,12 @@ class VirtioNetDriver:
         """Put one frame in the transmit queue, not yet visible; QueueFull if there is no room."""
         region = self._lend(HDR.size + len(frame))
         region.write(0, HDR.pack(**header) + frame)
+        pieces = self.pieces(region)
         try:
-            self.tx.add(self.pieces(region), region)
+            if len(pieces) > 1 and self.device.features >> spec.VIRTIO_F_INDIRECT_DESC & 1:
+                self.tx.add_indirect(pieces, region)
+            else:
+                self.tx.add(pieces, region)
         except QueueFull:
             region.free()
             raise

@@ -19,18 +19,20 @@ OFFLOADS = SUPPORTED | sum(1 << bit for bit in (
 class OffloadDriver(VirtioNetDriver):
     """As :class:`VirtioNetDriver`, with ``pairs`` pairs of queues and a control queue.
 
-    Frames are sent from pair 0; they are received from all pairs in use.
+    Frames are sent from pair 0; they are received from all pairs in use. With ``indirect`` chains
+    of several pieces lie in tables of their own, as Linux's do.
     """
 
-    def __init__(self, function, *, pairs=2, **options):
+    def __init__(self, function, *, pairs=2, indirect=False, **options):
         super().__init__(function, **options)
+        self.features = OFFLOADS | indirect << spec.VIRTIO_F_INDIRECT_DESC
         self.wanted, self.pairs, self.in_use = pairs, 0, 1
 
     async def start(self):
         """From reset to DRIVER_OK, with the receive queues filled; one pair is used at first."""
         device = self.device
         await device.find_structures()
-        await device.negotiate(OFFLOADS)
+        await device.negotiate(self.features)
         most = int.from_bytes(await device.config(8, 2), "little")
         self.pairs = min(self.wanted, most)
         if self.interrupts:

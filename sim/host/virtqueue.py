@@ -6,13 +6,25 @@ from offloadcard.virtio_net_emul import spec
 
 from .structure import Structure
 
-__all__ = ["QueueFull", "Virtqueue"]
+__all__ = ["IndirectTable", "QueueFull", "Virtqueue"]
 
 DESC, USED_ELEM = Structure(spec.VirtqDesc), Structure(spec.VirtqUsedElem)
 
 
 class QueueFull(RuntimeError):
     """There are fewer free descriptors than the chain needs."""
+
+
+class IndirectTable:
+    """A chain's table of descriptors and what it stands for; both are given back together."""
+
+    def __init__(self, table, token):
+        self.table, self.token = table, token
+
+    def free(self):
+        """Give the table's memory and the token's back."""
+        self.table.free()
+        self.token.free()
 
 
 class Virtqueue:
@@ -34,7 +46,7 @@ class Virtqueue:
     """
 
     def __init__(self, memory, size, *, owner=None):
-        self.memory, self.size = memory, size
+        self.memory, self.size, self.owner = memory, size, owner
         # [virtio-1.2: 2.7]: alignments 16, 2 and 4; none of them is a page or a cache line here.
         self.desc  = memory.alloc(16 * size, align=16, owner=owner, purpose="desc")
         self.avail = memory.alloc(6 + 2 * size, align=64, offset=2, owner=owner, purpose="avail")
@@ -62,6 +74,25 @@ class Virtqueue:
             number = self.next[number]
         self.free_head, self.free = number, self.free - len(buffers)
         self.chains[head] = (len(buffers), token)
+        self.offer(head)
+        return head
+
+    def add_indirect(self, buffers, token):
+        """As :meth:`add`, by one descriptor that refers to a table; ``token`` goes with it."""
+        if not self.free:
+            raise QueueFull("the chain must fit 0 descriptors, not 1")
+        table = self.memory.alloc(DESC.size * len(buffers), align=16, owner=self.owner,
+                                  purpose="desc")
+        for n, (address, length, writable) in enumerate(buffers):
+            flags = spec.VIRTQ_DESC_F_WRITE if writable else 0
+            last = n == len(buffers) - 1
+            table.write(DESC.size * n, DESC.pack(
+                addr=address, len=length, flags=flags | (0 if last else spec.VIRTQ_DESC_F_NEXT),
+                next=0 if last else n + 1))
+        head = self.free_head
+        self.write_descriptor(head, table.address, table.size, spec.VIRTQ_DESC_F_INDIRECT, 0)
+        self.free_head, self.free = self.next[head], self.free - 1
+        self.chains[head] = (1, IndirectTable(table, token))
         self.offer(head)
         return head
 

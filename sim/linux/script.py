@@ -11,13 +11,16 @@
     #: timeline  = yes
     #: memory    = 256M
     #: timeout   = 300
+    #: cpus      = 2
+    #: boot      = drive
 
 ``functions`` are those of each guest, guests parted by ``|``; ``networks`` are VNIs, and those that
 are ``joined`` reach one another by the wire; the guest of ``far`` is, by its kernel's own VXLAN,
 the tunnel end point of the others' networks behind the wire; a ``hostile`` guest's refused accesses
 are no fault of the card; the functions of ``fiend`` belong to a hostile machine (:mod:`.fiend`)
 that waits for the order ``attack``; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds
-of wall time. The same script runs in every guest, which tells them apart by ``$GUEST``.
+of wall time; ``cpus`` are those of a guest of QEMU, which may ``boot`` from its ``drive`` or
+``network`` instead. The same script runs in every guest, which tells them apart by ``$GUEST``.
 """
 
 import re
@@ -50,6 +53,8 @@ class Script:
     timeline:  bool = False
     memory:    str = "256M"
     timeout:   int = 600
+    cpus:      int = 1
+    boot:      str = "kernel"
 
     @property
     def name(self):
@@ -107,6 +112,12 @@ def _joined(text):
     return tuple(tuple(map(int, pair.split("-"))) for pair in text.split())
 
 
+def _boot(text):
+    if text not in ("kernel", "drive", "network"):
+        raise ScriptError(f"must be kernel, drive or network, not {text!r}")
+    return text
+
+
 def _memory(text):
     if octets_of(text) < _LEAST_MEMORY:
         raise ScriptError(f"a guest's memory must be at least {_LEAST_MEMORY >> 20}M, "
@@ -135,7 +146,7 @@ def _yes(text):
 _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
          "drives": lambda text: _pairs(text, octets_of), "joined": _joined, "far": str,
          "hostile": _hostile, "fiend": lambda text: _functions(text)[0],
-         "timeline": _yes, "memory": _memory, "timeout": _seconds}
+         "timeline": _yes, "memory": _memory, "timeout": _seconds, "cpus": int, "boot": _boot}
 
 
 def read(path):

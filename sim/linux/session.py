@@ -140,16 +140,26 @@ class Session:
         if name == self.given["far"]:
             prefix, remotes = _FABRIC_PREFIX, [(FABRIC.address, FABRIC.mac.hex(), str(BEHIND))]
         else:
-            prefix, remotes = _PREFIX, [
-                (address, mac.hex(), str(VTEP)) for mac, address in self._behind_wire(vni)]
+            prefix, remotes = _PREFIX, [(address, mac.hex(), str(VTEP))
+                                        for mac, address in self._behind_wire(vni)]
+            remotes += self.elsewhere()
         new = () if vni in networks else (virtual_network(vni, [prefix], remotes),)
         network = new[0] if new else networks[vni]
         mac, address = self._names(name)
         members = AclRule("members", 100, Match(Direction.INBOUND), True)
         await self.controller.provision(
-            NetworkFunction(Port(function_id, network, mac, (address,), acl=(members,))),
+            NetworkFunction(Port(function_id, network, mac, (address,), acl=(members,),
+                                 lease=self.lease())),
             networks=new)
         self.functions[name] = {"mac": mac.hex(":"), "address": str(address), "vni": vni}
+
+    def elsewhere(self):
+        """``(address, MAC in hex, VTEP)`` of further members of each network; none here."""
+        return []
+
+    def lease(self):
+        """What DHCP tells the guests; they are not told here."""
+        return None
 
     async def _store(self, name, function_id):
         """One volume; a file's octets are put there."""

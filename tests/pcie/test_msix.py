@@ -6,6 +6,7 @@ from offloadcard.config import TINY
 from offloadcard.pcie import spec_config as spec
 from offloadcard.pcie.msix_bank import MsixBank
 from offloadcard.pcie.spec import ConfigRequest, Fmt, Type
+from tests.pcie.guest import simulate
 from tests.pcie.world import World, bar
 
 ADDRESS, DATA = 0x0000_0042_FEE0_0000, 0x4000
@@ -212,3 +213,41 @@ def test_msix_off_is_completed_behind_its_messages():
         await ctx.tick().repeat(30)
         assert len(world.messages) == 2
     run(story)
+
+
+def test_a_last_word_waits_for_its_reader_not_for_more_messages():
+    """What was offered stays offered, however many messages of others leave in the meantime."""
+    dut = MsixBank(functions=2, vectors=1, function_id_width=1, tag_width=4, data_width=64)
+    seen = []
+
+    async def host(ctx):
+        ctx.set(dut.writes.ready, 1)
+        for function in range(2):
+            ctx.set(dut.rows.p, {"function_id": function, "alive": 1, "bus_master": 1,
+                                 "msix_enable": 1})
+            ctx.set(dut.rows.valid, 1)
+            await ctx.tick()
+        ctx.set(dut.rows.valid, 0)
+        ctx.set(dut.requests.p, {"function_id": 0, "offset": 8, "write": 1, "byte_enable": 0xFF,
+                                 "data": DATA})
+        ctx.set(dut.requests.valid, 1)
+        await ctx.tick().until(dut.requests.ready)
+        ctx.set(dut.requests.valid, 0)
+        ctx.set(dut.stops.p.function_id, 1)
+        ctx.set(dut.stops.valid, 1)
+        await ctx.tick()
+        ctx.set(dut.stops.valid, 0)
+        await ctx.tick().until(dut.drained.valid)
+        for _ in range(12):
+            ctx.set(dut.interrupts.requests.p.function_id, 0)
+            ctx.set(dut.interrupts.requests.valid, 1)
+            await ctx.tick().until(dut.interrupts.requests.ready)
+            ctx.set(dut.interrupts.requests.valid, 0)
+            for _ in range(20):
+                *_, sent, offered = await ctx.tick().sample(dut.writes.valid, dut.drained.valid)
+                seen.append((sent, offered))
+        assert sum(sent for sent, _ in seen) == 12
+        assert all(offered for _, offered in seen)
+        ctx.set(dut.drained.ready, 1)
+        await ctx.tick().until(dut.drained.valid)
+    simulate(dut, host)

@@ -50,7 +50,8 @@ def test_functions_drives_and_networks(tmp_path):
     ("hostile = me", "numbers from 0, not 'me'"),
     ("timeline = maybe", "yes or no, not 'maybe'"),
     ("colour = red", ("must be one of functions, networks, drives, joined, far, hostile, "
-                      "fiend, timeline, memory, timeout, not 'colour'")),
+                      "fiend, timeline, memory, timeout, cpus, boot, not 'colour'")),
+    ("boot = tape", "kernel, drive or network, not 'tape'"),
 ])
 def test_a_wrong_line_is_named(tmp_path, line, message):
     path = tmp_path / "x.sh"

@@ -35,8 +35,8 @@ async def play(stage):
     act.say(f"{len(steps)} captured frames (ARP, DNS, HTTP over TCP, ICMP, IPv6) are sent by the "
             f"two guests' drivers. The card wraps each in VXLAN; a gateway behind the wire, whose "
             f"eyes are scapy, unwraps it and sends it back into the other tenant's network. "
-            f"{passed} arrive, octet for octet as captured; {denied} from blue are refused, for "
-            f"red has not begun that conversation; the rest are questions that the card answers "
+            f"{passed} arrive, octet for octet as captured; what blue begins and red did not ask "
+            f"for is refused ({denied}); the rest are questions that the card answers "
             f"itself, and chatter that leaves no tenant's link.")
     await _one_packet(stage, act)
 

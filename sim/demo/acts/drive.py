@@ -16,7 +16,7 @@ async def play(stage):
     await _in_parts(stage, act, len(octets), 0.0, lambda at, size: writer.write(
         1, at // 512, octets[at:at + size], chunk=64 * 1024, depth=8))
     await writer.flush(1)
-    act.fact("written", len(octets) / (bus.now_ns() - start), "octets/ns, 64 KiB commands, 8 deep")
+    act.fact("written", len(octets) / (bus.now_ns() - start), "GB/s, 64 KiB commands, 8 deep")
     act.equal("what lies in the card's DRAM is the image", _digest(stage.rig.volume(writer, 1)),
               _digest(octets))
     await writer.stop()
@@ -32,7 +32,7 @@ async def play(stage):
         back[at] = await reader.read(1, at // 512, size, chunk=16 * 1024, queue=2, offset=2052)
     await _in_parts(stage, act, len(octets), 0.5, fetch)
     act.fact("read back", len(octets) / (bus.now_ns() - start),
-             "octets/ns, 16 KiB commands at page offset 2052")
+             "GB/s, 16 KiB commands at page offset 2052")
     await reader.stop()
     octets_back = b"".join(back[at] for at in sorted(back))
     path = Path(stage.out) / "drive.ext4"

@@ -23,8 +23,8 @@ async def play(stage):
         got += await stage.gateway.take(0, act)
         stage.gateway.same(act, what, got, expected)
 
-    for _ in range(2):
-        await sent([frame, other], out, "before: both flows pass")
+    for by in ("by the slow path", "from the flow table"):
+        await sent([frame, other], out, f"before: both flows pass, {by}")
     updated = controller.slowpath.counters.updated
     deny = AclRule("no 7777", 10, Match(destination_ports=range(7777, 7778), protocol=17),
                    allow=False)
@@ -34,8 +34,8 @@ async def play(stage):
     await sent([frame] * 4 + [other], out[1:], "after: the denied flow ends, the other goes on")
     await sent([frame] * 4 + [other] * 2, out[1:] * 2, "and stays ended, from the flow table")
     await controller.set_acl(function_id, [], hard=True)
-    for _ in range(2):
-        await sent([frame, other], out, "allowed again: it passes")
+    for by in ("by the slow path", "from the flow table"):
+        await sent([frame, other], out, f"allowed again: both pass, {by}")
     act.fact("flows decided anew", controller.slowpath.counters.updated - updated, "")
     act.say("Red's access list gets one more line: nothing to port 7777. The card's flow entries "
             "of red are of an old generation from that clock on; a hard change lets none pass "

@@ -1,5 +1,7 @@
 """What a driver leaves to the card: checksums, pairs, commands, the reset of one queue."""
 
+import random
+
 import cocotb
 
 from offloadcard.control.network import AclRule
@@ -9,7 +11,7 @@ from offloadcard.virtio_net_emul import spec_control as control
 from sim.host.virtio_net_offloads import OffloadDriver
 from sim.traffic import from_wire, only, to_wire, udp
 
-from .common import RED, RED_FAR, VNI_RED, VTEP, net_rig
+from .common import RED, RED_FAR, VNI_RED, VTEP, card, net_rig
 
 UDP_AT, SUM_AT = 34, 6  # of the datagram in the frame, of the checksum in the datagram
 
@@ -58,6 +60,29 @@ async def checksums(dut):
         found = await one.arrived_frames(2)
         assert [(frame, header["flags"]) for _, header, frame in found] == [
             (right, spec.VIRTIO_NET_HDR_F_DATA_VALID), (wrong, 0)]
+
+
+@cocotb.test()
+async def bulk(dut):
+    """Frames in several pieces, in indirect tables, their checksums open, in long bursts."""
+    async with net_rig(dut, 2, checksums=True, driver=OffloadDriver, split="random",
+                       indirect=True, seed=card().seed) as (rig, drivers):
+        one, two = drivers
+        await rig.provision_net(1, rig.networks[VNI_RED], RED[1].mac.hex(), [str(RED[1].address)],
+                                acl=(AclRule("all", 1, Match(), allow=True),))
+        source = random.Random(card().seed)
+        await one.send([udp(RED[0], RED[1], b"first")])
+        await two.receive_frames(1)
+        for _ in range(card().rounds):
+            frames = [udp(RED[0], RED[1], source.randbytes(source.choice((1400, 1430, 20, 700))))
+                      for _ in range(source.randrange(1, 24))]
+            for frame in frames:
+                one.queue(partial(frame), flags=spec.VIRTIO_NET_HDR_F_NEEDS_CSUM,
+                          csum_start=UDP_AT, csum_offset=SUM_AT)
+            one.tx.publish()
+            await one.device.notify(1)
+            only(await two.receive_frames(len(frames)), frames)
+            await one.flush()
 
 
 @cocotb.test()

@@ -1,0 +1,1 @@
+"""Guests of an unmodified QEMU on the card."""

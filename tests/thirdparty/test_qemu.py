@@ -1,0 +1,46 @@
+"""Guests of an unmodified QEMU on the card: each of ``sim/qemu/shows``."""
+
+import pytest
+
+from offloadcard.config import SMALL
+from sim.build import card_simulator
+from sim.linux.script import read
+from sim.qemu import program
+from sim.qemu.run import missing, play, shows
+
+
+@pytest.mark.thirdparty
+@pytest.mark.parametrize("name", sorted(shows()))
+def test_show(name, tmp_path):
+    """The guests end well, and the card's monitors have found nothing."""
+    script = read(shows()[name])
+    if lacks := missing(script):
+        pytest.skip("; ".join(lacks))
+    card_simulator(SMALL)  # outside of the script's time
+    outcome = play(script, SMALL)
+    said = "\n".join(f"--- guest {n}\n{text[-4000:]}" for n, text in enumerate(outcome.consoles))
+    assert outcome.codes == (0,) * len(script.functions), said
+    assert outcome.report["counts"]["stray"] == 0
+    if script.boot == "network":
+        assert outcome.report["leased"] >= 2 and outcome.report["files_served"] >= 1
+        assert "booted by network" in said
+
+
+@pytest.mark.thirdparty
+def test_a_script_that_fails_is_seen(tmp_path):
+    """The other side of the above: exit code 3 of a script, not 0."""
+    path = tmp_path / "fails.sh"
+    path.write_text("# Shows: nothing.\n#: functions = nvme0\n#: timeout = 300\nexit 3\n")
+    script = read(path)
+    if lacks := missing(script):
+        pytest.skip("; ".join(lacks))
+    assert play(script, SMALL, out=tmp_path / "out").codes == (3,)
+
+
+@pytest.mark.thirdparty
+def test_a_program_that_is_too_old_is_refused(tmp_path):
+    old = tmp_path / "qemu"
+    old.write_text("#!/bin/sh\necho QEMU emulator version 9.2.0\n")
+    old.chmod(0o755)
+    with pytest.raises(program.QemuError, match="must be 10.1 or newer, not 9.2; give --qemu"):
+        program.program(old)
