@@ -24,6 +24,8 @@ class Orders:
     controller : offloadcard.control.controller.Controller
     functions : dict
         Name -> function_id, of network functions.
+    attack : callable or None
+        Lets the hostile machine do so many deeds.
 
     Attributes
     ----------
@@ -31,9 +33,10 @@ class Orders:
         Orders that were carried out.
     """
 
-    def __init__(self, folder, timeline, controller, functions):
+    def __init__(self, folder, timeline, controller, functions, attack=None):
         self.folder, self.timeline = None if folder is None else Path(folder), timeline
         self.controller, self.functions, self.count = controller, functions, 0
+        self.attack = attack
 
     async def carry_out(self, earliest_ns):
         """Do what is asked for, if anything is, but not before this time."""
@@ -62,5 +65,8 @@ class Orders:
                     raise OrderError(f"the function must be one of {', '.join(self.functions)}, "
                                      f"not {name!r}")
                 await self.controller.set_link(self.functions[name], state == "up")
+            case ["attack", count] if self.attack is not None and count.isdecimal():
+                self.attack(int(count))
             case _:
-                raise OrderError(f"an order must be link NAME up|down, not {' '.join(words)!r}")
+                raise OrderError(f"an order must be link NAME up|down or, with a fiend, attack "
+                                 f"COUNT, not {' '.join(words)!r}")

@@ -34,8 +34,8 @@ class GuestSpec:
 
 
 def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1, drives=None,
-         networks=None, joined=(), far=None, orders=None, mmio_ns=0,
-         interrupt_ns=0, quiet_clocks=1024, timeout_s=600, say=None):
+         networks=None, joined=(), far=None, fiend=(), orders=None,
+         mmio_ns=0, interrupt_ns=0, quiet_clocks=1024, timeout_s=600, say=None):
     """Build the card, boot the guests, wait until all have ended; the report.
 
     Parameters
@@ -58,6 +58,8 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
     far : str
         The network function of a guest that is itself the far end of the others' tunnels: its
         kernel's own, behind the wire. Its network must be no other's.
+    fiend : list of str
+        Functions of a hostile machine that waits for the order to attack.
     orders : Path
         Folder through which guests may ask something of the provider.
     mmio_ns, interrupt_ns : int
@@ -72,7 +74,7 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
     dict
         ``virtual_ns``, ``clocks``, ``skipped_ns``, ``rests``, ``wall_s``, ``counts``, ``trace``,
         ``guests`` (for each its exit code and why it ended), ``functions`` (MAC, address, VNI and
-        octets).
+        octets), ``deeds`` of the hostile machine.
     """
     made = build.card_simulator(config, waves=waves is not None, say=say)
     folder = _SOCKETS / f"oc-{time.monotonic_ns():x}"
@@ -85,7 +87,8 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
     arguments = {
         "config": asdict(config), "kernel": path(kernel), "folder": str(folder), "seed": seed,
         "pcap": path(pcap), "tlp_log": path(tlp_log), "networks": networks or {},
-        "joined": [list(pair) for pair in joined], "far": far, "orders": path(orders),
+        "joined": [list(pair) for pair in joined], "far": far, "fiend": list(fiend),
+        "orders": path(orders),
         "drives": {name: path(d) if isinstance(d, str | Path) else d
                    for name, d in (drives or {}).items()},
         "mmio_ns": mmio_ns, "interrupt_ns": interrupt_ns, "quiet_clocks": quiet_clocks,

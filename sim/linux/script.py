@@ -7,6 +7,7 @@
     #: joined    = 1-2
     #: far       = net1
     #: hostile   = 0
+    #: fiend     = net2 nvme2
     #: timeline  = yes
     #: memory    = 256M
     #: timeout   = 300
@@ -16,9 +17,10 @@
 ``functions`` are those of each guest, guests parted by ``|``; ``networks`` are VNIs, and those that
 are ``joined`` reach one another by the wire; the guest of ``far`` is, by its kernel's own VXLAN,
 the tunnel end point of the others' networks behind the wire; a ``hostile`` guest's refused accesses
-are no fault of the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall
-time; ``cpus`` are those of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network``
-instead. The same script runs in every guest, which tells them apart by ``$GUEST``.
+are no fault of the card; the functions of ``fiend`` belong to a hostile machine (:mod:`.fiend`)
+that waits for the order ``attack``; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds
+of wall time; ``cpus`` are those of a guest of QEMU, which may ``boot`` from its ``drive`` or
+``network`` instead. The same script runs in every guest, which tells them apart by ``$GUEST``.
 """
 
 import re
@@ -47,6 +49,7 @@ class Script:
     joined:    tuple = ()
     far:       str | None = None
     hostile:   tuple = ()
+    fiend:     tuple = ()
     timeline:  bool = False
     memory:    str = "256M"
     timeout:   int = 600
@@ -61,7 +64,7 @@ class Script:
     @property
     def names(self):
         """Of all functions of all guests."""
-        return tuple(name for guest in self.functions for name in guest)
+        return tuple(name for guest in (*self.functions, self.fiend) for name in guest)
 
     def check(self, config):
         """Has a card of this configuration all the functions? ``ScriptError`` if not."""
@@ -142,8 +145,8 @@ def _yes(text):
 
 _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
          "drives": lambda text: _pairs(text, octets_of), "joined": _joined, "far": str,
-         "hostile": _hostile, "timeline": _yes, "memory": _memory, "timeout": _seconds,
-         "cpus": int, "boot": _boot}
+         "hostile": _hostile, "fiend": lambda text: _functions(text)[0],
+         "timeline": _yes, "memory": _memory, "timeout": _seconds, "cpus": int, "boot": _boot}
 
 
 def read(path):
@@ -172,6 +175,10 @@ def read(path):
     for name in (*script.networks, *script.drives, *([script.far] if script.far else [])):
         if name not in script.names:
             raise ScriptError(f"{path}: {name!r} must be a function of one of the guests")
+    if len(set(script.names)) < len(script.names):
+        raise ScriptError(f"{path}: a function must belong to one guest, or to the fiend")
+    if any(name.startswith("pf") for name in script.fiend):
+        raise ScriptError(f"{path}: the fiend's functions must be netN or nvmeN")
     for guest in script.hostile:
         if guest >= len(script.functions):
             raise ScriptError(f"{path}: a hostile guest must be one of 0 to "

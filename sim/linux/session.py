@@ -24,6 +24,7 @@ from sim.link.world import Event
 from sim.rig import FABRIC, virtual_network
 
 from .fabric import BEHIND, VTEP, Router
+from .fiend import Fiend
 from .orders import Orders
 from .timeline import PatientCardPort, Timeline
 
@@ -54,10 +55,22 @@ class Session:
         self.folder = Path(given["folder"])
         self.digest = hashlib.blake2b(digest_size=16)
         self.counts, self.functions, self.machines = {}, {}, []
+        self.fiend, self.attacking = None, False
 
     def _busy(self):
         """Is something under way that is neither a guest's nor the card's?"""
-        return self.controller.slowpath.waiting or self.router.under_way
+        return (self.controller.slowpath.waiting or self.router.under_way
+                or self.attacking)
+
+    def attack(self, deeds):
+        """The hostile machine begins; the guests are told `abused` when it has done."""
+        async def run():
+            await self.fiend.attack(deeds)
+            self.attacking = False
+            told = Path(self.given["orders"]) / "told.abused"
+            told.write_text(f"{self.fiend.deeds} accesses\n")
+        self.attacking = True
+        cocotb.start_soon(run())
 
     # --- the trace ---
 
@@ -77,14 +90,15 @@ class Session:
     async def provide(self):
         """Find the card, give every function of every guest what it needs."""
         config, given, env = self.env.config, self.given, self.env
-        names = [name for guest in given["guests"] for name in guest["functions"]]
+        owners = [*(guest["functions"] for guest in given["guests"]), given["fiend"]]
+        names = [name for functions in owners for name in functions]
         self.root = RootPort(env)
 
         def lonely(kind, physical):
             """VFs that must be enabled before their guest boots: up to the last without its PF."""
-            return max((int(name.removeprefix(kind)) + 1 for guest in given["guests"]
-                        if physical not in guest["functions"]
-                        for name in guest["functions"] if name.startswith(kind)), default=0)
+            return max((int(name.removeprefix(kind)) + 1 for functions in owners
+                        if physical not in functions
+                        for name in functions if name.startswith(kind)), default=0)
 
         await self.root.start(net_vfs=lonely("net", "pf0"), nvme_vfs=lonely("nvme", "pf1"))
         self.controller = controller = await Controller.attach(
@@ -169,7 +183,8 @@ class Session:
         """Boot all guests, one behind the other; wait until the last has ended."""
         self.timeline.begin()
         orders = Orders(self.given["orders"], self.timeline, self.controller, {
-            name: self.root.ports[name].function_id for name in self._networked})
+            name: self.root.ports[name].function_id for name in self._networked},
+            self.attack if self.given["fiend"] else None)
         calendar = Calendar(self.folder / "calendar", self.timeline, note=self.note,
                             chores=orders.carry_out)
         for number, guest in enumerate(self.given["guests"], 1):
@@ -179,6 +194,9 @@ class Session:
             await machine.attach()
             for name in guest["functions"]:
                 self.env.world.tolerate(self.root.ports[name].rid, guest["hostile"])
+        if self.given["fiend"]:
+            self.fiend = Fiend(self.root, len(self.machines) + 1, self.given["fiend"],
+                               self.given["seed"])
         arrived = self.env.on_interrupt
 
         def interrupted(requester, message):
@@ -237,6 +255,7 @@ class Session:
             "virtual_ns": self.timeline.now_ns, "clocks": world.cycle,
             "skipped_ns": world.skipped_ps / 1000,
             "rests": self.env.rest.count if self.env.rest else 0, "turns": self.turns,
+            "deeds": self.fiend.deeds if self.fiend else 0,
             "spins": self.spins,
             "counts": self.root.counts, "trace": self.digest.hexdigest(),
             "frames_to_wire": world.wire_count(), "functions": self.functions,
@@ -252,7 +271,7 @@ async def guests(dut):
     octets = sum(_DRIVE_OCTETS if isinstance(d, str) else d for d in given["drives"].values())
     log = {Event.TLP_UP, Event.TLP_DOWN, Event.DOORBELL, Event.INTERRUPT} if given["tlp_log"] \
         else ()
-    count = sum(len(guest["functions"]) for guest in given["guests"])
+    count = sum(len(guest["functions"]) for guest in given["guests"]) + len(given["fiend"])
     async with Env(dut, config, LinkConfig(seed=given["seed"]), log=log, guest_octets=1 << 24,
                    dram_octets=max(1 << 28, octets + count * _DRIVE_OCTETS),
                    quiet_clocks=given["quiet_clocks"]) as env:

@@ -50,7 +50,7 @@ def test_functions_drives_and_networks(tmp_path):
     ("hostile = me", "numbers from 0, not 'me'"),
     ("timeline = maybe", "yes or no, not 'maybe'"),
     ("colour = red", ("must be one of functions, networks, drives, joined, far, hostile, "
-                      "timeline, memory, timeout, cpus, boot, not 'colour'")),
+                      "fiend, timeline, memory, timeout, cpus, boot, not 'colour'")),
     ("boot = tape", "kernel, drive or network, not 'tape'"),
 ])
 def test_a_wrong_line_is_named(tmp_path, line, message):
@@ -66,6 +66,8 @@ def test_a_wrong_line_is_named(tmp_path, line, message):
     ("#: drives = nvme2=4M", "'nvme2' must be a function of one of the guests"),
     ("#: far = net2", "'net2' must be a function of one of the guests"),
     ("#: far = nvme1", "far must be a netN, not 'nvme1'"),
+    ("#: fiend = net1", "must belong to one guest, or to the fiend"),
+    ("#: fiend = pf0", "functions must be netN or nvmeN"),
     ("#: hostile = 2", "must be one of 0 to 1, not 2"),
 ])
 def test_words_that_do_not_agree_are_named(tmp_path, lines, message):

@@ -38,10 +38,14 @@ def test_an_order_is_carried_out_once_and_not_too_early(tmp_path):
     assert ask(tmp_path, "link net0 up\n") == ([20, (3, True)], "done\n")
 
 
+KNOWN = "an order must be link NAME up|down or, with a fiend, attack COUNT, not "
+
+
 @pytest.mark.parametrize("words,said", [
     ("link net1 up", "the function must be one of net0, not 'net1'\n"),
-    ("link net0 sideways", "an order must be link NAME up|down, not 'link net0 sideways'\n"),
-    ("", "an order must be link NAME up|down, not ''\n"),
+    ("link net0 sideways", f"{KNOWN}'link net0 sideways'\n"),
+    ("attack 7", f"{KNOWN}'attack 7'\n"),
+    ("", f"{KNOWN}''\n"),
 ])
 def test_what_is_no_order_is_answered(tmp_path, words, said):
     assert ask(tmp_path, words) == ([20], said)
@@ -49,3 +53,10 @@ def test_what_is_no_order_is_answered(tmp_path, words, said):
 
 def test_without_a_folder_nothing_is_asked():
     asyncio.run(Orders(None, None, None, {}).carry_out(0))
+
+
+def test_the_hostile_machine_waits_for_its_order(tmp_path):
+    seen, provider = [], Provider()
+    (tmp_path / "order").write_text("attack 7")
+    asyncio.run(Orders(tmp_path, provider, provider, {}, seen.append).carry_out(0))
+    assert seen == [7]

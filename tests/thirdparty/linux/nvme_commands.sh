@@ -29,5 +29,10 @@ if nvme compare "$disk" --start-block=8 --block-count=$blocks --data-size=8192 -
 then
     fail "octets that differ compare equal"
 fi
-nvme error-log $control --log-entries=4 | grep -E 'error_count|status_field' | head -4
+# What was refused stands in the log, newest first, and is counted.
+nvme error-log $control --log-entries=4 | tee "$OUT/errors" | grep -E 'error_count|status_field'
+count=$(awk -F: '/error_count/ {print $2 + 0; exit}' "$OUT/errors")
+[ "$count" -ge 3 ] || fail "three commands were refused, and the newest entry is number $count"
+equal "errors that the SMART log counts" \
+    "$(nvme smart-log $control | awk -F: '/num_err_log_entries/ {print $2 + 0}')" "$count"
 dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct status=none
