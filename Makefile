@@ -8,7 +8,7 @@ export PATH := $(BIN):$(PATH)
 export YOWASP_CACHE_DIR := $(CURDIR)/build/yowasp
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test check unit formal system house lint thirdparty linux-smoke performance clean
+.PHONY: demo test check unit formal system house lint thirdparty soak linux-smoke performance clean
 
 demo: $(STAMP)
 	$(BIN)/offloadcard demo
@@ -40,6 +40,15 @@ house: $(STAMP)
 
 thirdparty: $(STAMP)
 	$(BIN)/python -m pytest -q -m thirdparty tests
+
+# Hours: every end of life under load a thousand times, ten times the examples that hypothesis
+# tries, 100 MB from guest to guest.
+soak: $(STAMP)
+	OFFLOADCARD_ROUNDS=1000 $(BIN)/python -m pytest -q -n $(JOBS) tests/system/test_lifecycle.py
+	OFFLOADCARD_EXAMPLES=10 $(BIN)/python -m pytest -q -n $(JOBS) tests/sim/test_memory.py \
+	    tests/sim/test_nvme_driver.py tests/sim/test_virtio_net_driver.py \
+	    tests/system/test_hostile.py
+	OFFLOADCARD_LONG=1 $(BIN)/python -m pytest -q -m thirdparty -k long tests/thirdparty
 
 # The page and the pictures, from the results in docs/performance/results.
 performance: $(STAMP)

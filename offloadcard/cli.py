@@ -110,7 +110,7 @@ def linux(**options):
 
 @main.command()
 @click.option("--script", metavar="FILE", help="Run this in every guest.  [default: a shell]")
-@click.option("--show", metavar="NAME", help="Run one of ours: drive, smp, bios, hostile.")
+@click.option("--show", metavar="NAME", help="One of ours: drive, smp, bios, ipxe, hostile, ...")
 @click.option("--cpus", type=int, help="Of each guest.  [default: 1, or as the script says]")
 @click.option("--qemu", metavar="PATH",
               help="A QEMU of 10.1 or newer.  [default: the fetched one, or the machine's]")

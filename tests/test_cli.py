@@ -39,7 +39,7 @@ def test_help_names_every_command():
     (("synth", "--block", "gpu"), "--block must be one of card"),
     (("bench", "nothing"), "`scenario` must be one of net-tx-64"),
     (("bench", "gft-64", "--preset", "huge"), "`preset` must be one of model"),
-    (("qemu", "--show", "nothing"), "--show must be one of bios, drive"),
+    (("qemu", "--show", "nothing"), "--show must be one of bios, crash, drive"),
     (("qemu", "--show", "drive", "--qemu", "/bin/true"), "--qemu must be a QEMU, and"),
     (("qemu", "--show", "drive", "--cpus", "0"), "--cpus must be at least 1, not 0"),
     (("qemu", "--script", "tests/thirdparty/linux/sriov.sh"), "has virtual functions"),

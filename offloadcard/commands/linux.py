@@ -19,11 +19,12 @@ def _config(preset):
     return PRESETS[preset]
 
 
-def _script(path, guests):
+def _script(path, guests, config):
     scripts = late("sim.linux.script")
     if path is not None:
         try:
             script = scripts.read(path)
+            script.check(config)
         except scripts.ScriptError as error:
             raise CommandError(str(error)) from None
         if guests is not None and guests != len(script.functions):
@@ -35,6 +36,16 @@ def _script(path, guests):
     if guests not in wanted:
         raise CommandError(f"--guests must be 1 or 2, not {guests}")
     return scripts.Script(Path("shell"), functions=wanted[guests], timeout=7 * 24 * 3600)
+
+
+def _file(option, path):
+    """Where a file will be written in the end: known before the run begins."""
+    if path is None:
+        return None
+    path = Path(path).resolve()
+    if path.is_dir() or not path.parent.is_dir():
+        raise CommandError(f"{option} must be a file in a folder that exists, not {path}")
+    return path
 
 
 def _terminal():
@@ -52,7 +63,8 @@ def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt
                           + ("is written" if module.write() else "is as it was"))
         return 0
     config = _config(preset)
-    wanted = _script(script, guests)
+    wanted = _script(script, guests, config)
+    waves, pcap = _file("--waves", waves), _file("--pcap", pcap)
     shell = script is None
     terminal = _terminal() if shell else None
     kernels, play, build = (late("sim.linux.kernel"), late("sim.linux.play"), late("sim.build"))
@@ -77,7 +89,7 @@ def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt
         outcome = play.play(
             wanted, config, program, shell=shell, terminal=terminal, out=out,
             follow=None if shell else follow, seed=seed, mmio_ns=mmio_ns,
-            interrupt_ns=interrupt_ns, waves=waves and Path(waves).resolve(), pcap=pcap,
+            interrupt_ns=interrupt_ns, waves=waves, pcap=pcap,
             say=lambda text: console.print(f"building the card: {text}", highlight=False))
     except (kernels.KernelError, build.BuildError) as error:
         raise CommandError(str(error)) from None

@@ -32,7 +32,7 @@ class NetworkFunction:
     port:      Port
     limit:     Limit = field(default_factory=Limit)
     link_up:   bool = True
-    checksums: bool = False
+    checksums: bool = True
 
 
 class Controller:

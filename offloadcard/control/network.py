@@ -11,6 +11,7 @@ each other without the wire; other members by VXLAN; the rest of the world by pu
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
+from .dhcp import Lease
 from .flow import Direction, Transposition, Tunnel
 from .policy import Allow, Deny, Group, Layer, Match, Rewrite, Rule, ToFunction, ToWire
 
@@ -98,6 +99,7 @@ class Port:
     nats:        tuple[Nat, ...] = ()
     dscp:        int | None = None
     mtu:         int = 1500
+    lease:       Lease | None = None  # what DHCP tells its guest; without one it is not answered
 
 
 def _guard(port):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ..gft import spec
 from ..rtl.octets import pack, size_of, unpack
-from . import icmp_error, neighbour
+from . import dhcp, icmp_error, neighbour
 from .aging import Aging
 from .encode import Stamp, entry_of_decision, flow_of_key, key_of_flow
 from .flow import Verdict
@@ -36,6 +36,7 @@ class SlowPathCounters:
     updated:    int = 0
     evicted:    int = 0
     answered:   int = 0  # ARP and neighbour discovery
+    leased:     int = 0  # DHCP
     told:       int = 0  # Time Exceeded
     looked_up:  int = 0  # went back through the table
     dropped:    dict = field(default_factory=dict)  # by reason
@@ -49,12 +50,13 @@ class SlowPath:
     """Serves the exceptions of a card.
 
     ``network`` answers ``layers_of(function_id)``, ``receiver_of(flow)``, ``template_of(tunnel)``,
-    ``mac_of(function_id, asker, target)`` and ``router_of(function_id, address)``. ``cores`` and
-    ``service_ns`` are the processor: a packet is done ``service_ns`` after its core began with it,
-    or ``known_ns`` if the packet before it in its slot was of the same flow: then nothing is
-    decided, a key is looked up. Both times are guesses, to be stated beside every connection rate
-    (:attr:`parameters`). With ``pairs`` the first packet of a connection has its replies decided,
-    too, within the same service time, so that each connection comes here once.
+    ``mac_of(function_id, asker, target)``, ``lease_of(function_id, mac)`` and
+    ``router_of(function_id, address)``. ``cores`` and ``service_ns`` are the processor: a packet is
+    done ``service_ns`` after its core began with it, or ``known_ns`` if the packet before it in its
+    slot was of the same flow: then nothing is decided, a key is looked up. Both times are guesses,
+    to be stated beside every connection rate (:attr:`parameters`). With ``pairs`` the first packet
+    of a connection has its replies decided, too, within the same service time, so that each
+    connection comes here once.
 
     Every ``epoch_ns`` an epoch ends (0: never); flows that no packet has met for ``idle_epochs`` of
     them go. A flow whose FIN was seen goes ``linger_ns`` later, one with RST at once.
@@ -178,6 +180,8 @@ class SlowPath:
             return spec.Verdict.LOOKUP
         if record is not None:
             return spec.Verdict.LOOKUP
+        if await self._lease(descriptor, frame):
+            return spec.Verdict.DROP
         flow = flow_of_key(descriptor.key)
         if flow is None or flow.destination.is_multicast:
             return await self._talk(descriptor, frame)
@@ -215,6 +219,21 @@ class SlowPath:
         self.counters.answered += 1
         await self._answer(descriptor, neighbour.answer(frame, mac))
         return spec.Verdict.DROP
+
+    async def _lease(self, descriptor, frame):
+        """Was it DHCP of a port that has a lease? Then it is answered, and no flow."""
+        asked = dhcp.question(frame)
+        if asked is None or descriptor.direction != spec.Direction.GUEST:
+            return False
+        found = self.network.lease_of(descriptor.function_id, asked.mac)
+        if found is None:
+            return False
+        address, lease, mac = found
+        told = dhcp.answer(frame, address, lease, mac=mac)
+        if told is not None:
+            self.counters.leased += 1
+            await self._answer(descriptor, told)
+        return True
 
     # --- flows ----------------------------------------------------------------------------------
 

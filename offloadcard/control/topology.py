@@ -157,6 +157,15 @@ class Topology:
         remote = network.remotes.get(target)
         return remote.mac if remote else None
 
+    def lease_of(self, function_id, mac):
+        """``(address, lease, router's MAC)`` for DHCP of the port of ``function_id``, or ``None``:
+        it has no lease, or asks as somebody else."""
+        port = self.ports.get(function_id)
+        if port is None or port.lease is None or mac != port.mac:
+            return None
+        address = next((one for one in port.addresses if one.version == 4), None)
+        return None if address is None else (address, port.lease, port.network.gateway_mac)
+
     def router_of(self, function_id, address):
         """Address and MAC of the router that the port of ``function_id`` has for its own
         ``address``, or ``None``."""

@@ -247,7 +247,9 @@ class Controller(wiring.Component):
         ]
 
         # --- queues and controllers begin and end -------------------------------------------
-        merged("begin", updates.i, admin.updates, lifecycle.updates)
+        s.admin_updates = asked = Buffer(updates.i.payload.shape())
+        stream(admin.updates, asked.i)
+        merged("begin", updates.i, asked.o, lifecycle.updates)
         for port, part in zip(updates.o, (doorbell, submission, completion)):
             stream(port, part.updates)
         wiring.connect(m, wiring.flipped(self.lifecycle), lifecycle.lifecycle)
@@ -289,9 +291,8 @@ class Controller(wiring.Component):
         stream(self.writes.answers, write_mux.port.answers)
         stream(self.interrupts.answers, completion.interrupts.answers)
         s.border_dram = border = Buffer(self.dram.reads.payload.shape())
-        self._join(m, transfer_read.reads, border.i)
+        self._store_reads(m, border.i, transfer_read, transfer_write)
         stream(border.o, self.dram.reads)
-        self._join(m, self.dram.beats, transfer_read.beats)
         self._join(m, transfer_write.writes, self.dram.writes)
         self._join(m, self.dram.answers, transfer_write.answers)
 
@@ -307,9 +308,11 @@ class Controller(wiring.Component):
                 part.volumes.p.volume.eq(bank.volume_index.nsid - 1),
                 *(part.volumes.p.row[name].eq(value) for name, value in store.items()),
             ]
+        read_octets = Signal(64)
+        m.d.sync += read_octets.eq(transfer_read.octets + transfer_write.compared)
         m.d.comb += [
             bank.commands.eq(dispatch.accepted), bank.refused.eq(dispatch.refused),
-            bank.read_octets.eq(transfer_read.octets), bank.write_octets.eq(transfer_write.octets),
+            bank.read_octets.eq(read_octets), bank.write_octets.eq(transfer_write.octets),
             bank.completions.eq(completion.completions),
             bank.doorbell_errors.eq(doorbell.errors), bank.busy.eq(submission.busy),
             allowance.store.eq(bank.limit_store_write),
@@ -330,6 +333,26 @@ class Controller(wiring.Component):
         if not target.signature.always_ready:
             m.d.comb += source.ready.eq(target.ready)
         m.d.comb += [target.p[name].eq(source.p[name]) for name in source.p.shape().members]
+
+    def _store_reads(self, m, target, *parts):
+        """Share the store's reads; the highest bit of a tag says whose the answer is."""
+        m.submodules.store_reads = merge = Merge(target.payload.shape(), count=2)
+        wiring.connect(m, merge.o, target)
+        beats = self.dram.beats
+        for number, (part, source, port) in enumerate(zip(
+                parts, (parts[0].reads, parts[1].checks), merge.i)):
+            mine = Signal(name=f"store_beats_{number}")
+            m.d.comb += [
+                port.valid.eq(source.valid), source.ready.eq(port.ready),
+                *(port.p[name].eq(source.p[name]) for name in source.p.shape().members),
+                port.p.tag.eq(Cat(source.p.tag, C(0, len(port.p.tag) - 1 - len(source.p.tag)),
+                                  C(number, 1))),
+                mine.eq(beats.p.tag[-1] == number),
+                part.beats.valid.eq(beats.valid & mine),
+                *(part.beats.p[name].eq(beats.p[name]) for name in beats.p.shape().members),
+            ]
+            with m.If(mine):
+                m.d.comb += beats.ready.eq(part.beats.ready)
 
     def _events(self, m, doorbell, admin):
         """Doorbell errors wait as a list of functions, so that none crowds out another."""

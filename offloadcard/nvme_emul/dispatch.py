@@ -27,7 +27,7 @@ class Dispatch(wiring.Component):
     function_id_width, qid_width, slot_width : int
         Widths in bits.
     mdts_octets : int
-        Largest transfer of Read and Write.
+        Largest transfer of Read, Write and Compare.
 
     Members
     -------
@@ -40,7 +40,7 @@ class Dispatch(wiring.Component):
     commands : ``Out(stream.Signature(command(...), always_ready=True))``
         Every command, once.
     admin, read, write, ranges : ``Out(stream.Signature(slot_width))``
-        Slots of commands to carry out.
+        Slots of commands to carry out; those of Compare go to ``write``.
     results : ``Out(stream.Signature(result(...)))``
         Commands that are over already.
     accepted, refused : ``Out(64)``
@@ -105,9 +105,10 @@ class Dispatch(wiring.Component):
         named   = Signal()  # NSID is one of a volume
         all_ns  = Signal()
         bad     = Signal()
-        is_read, is_write, is_zeroes, is_flush, is_ranges, advice = (
+        is_read, is_write, is_compare, is_zeroes, is_flush, is_ranges, advice = (
             Signal(name=name) for name in (
-                "is_read", "is_write", "is_zeroes", "is_flush", "is_ranges", "advice"))
+                "is_read", "is_write", "is_compare", "is_zeroes", "is_flush", "is_ranges",
+                "advice"))
         too_long = Signal()
         outside  = Signal()
         offset   = Signal(52)
@@ -131,6 +132,7 @@ class Dispatch(wiring.Component):
                     bad.eq((sqe.fuse != 0) | (sqe.psdt != 0)),
                     is_read.eq(sqe.opcode == Opcode.READ),
                     is_write.eq(sqe.opcode == Opcode.WRITE),
+                    is_compare.eq(sqe.opcode == Opcode.COMPARE),
                     is_zeroes.eq(sqe.opcode == Opcode.WRITE_ZEROES),
                     is_flush.eq(sqe.opcode == Opcode.FLUSH),
                     is_ranges.eq(sqe.opcode == Opcode.DATASET_MANAGEMENT),
@@ -162,7 +164,8 @@ class Dispatch(wiring.Component):
                     m.d.sync += status.eq(Status.INVALID_NAMESPACE)
                 with m.If(bad):
                     m.d.sync += status.eq(Status.INVALID_FIELD)
-                with m.If(~(is_read | is_write | is_zeroes | is_flush | is_ranges)):
+                with m.If(~(is_read | is_write | is_compare | is_zeroes | is_flush
+                            | is_ranges)):
                     m.d.sync += status.eq(Status.INVALID_OPCODE)
                 m.next = "TELL"
             with m.State("TELL"):
@@ -200,7 +203,7 @@ class Dispatch(wiring.Component):
             *(p[name].eq(getattr(sqe, name)) for name in (
                 "cid", "opcode", "nsid", "prp1", "prp2", "cdw10", "cdw11", "cdw12", "cdw13")),
             p.bad.eq(bad), p.volume.eq((sqe.nsid - 1)[:2]), p.zeroes.eq(is_zeroes),
-            p.offset.eq(offset), p.octets.eq(octets),
+            p.compare.eq(is_compare), p.offset.eq(offset), p.octets.eq(octets),
             p.blocks_4096.eq(row.blocks_4096), p.blocks.eq(row.blocks),
         ]
 

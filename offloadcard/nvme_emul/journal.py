@@ -146,7 +146,8 @@ class Journal(wiring.Component):
             with m.State("LOAD"):
                 m.d.sync += [
                     now.eq(counters_r.data), good.eq((status == 0) & ~clearing),
-                    is_read.eq((own.qid != 0) & (own.opcode == Opcode.READ)),
+                    is_read.eq((own.qid != 0) & ((own.opcode == Opcode.READ)
+                                                 | (own.opcode == Opcode.COMPARE))),
                     is_write.eq((own.qid != 0) & (own.opcode == Opcode.WRITE)),
                     sums["read"].eq(counters_r.data.read_rest + own.blocks),
                     sums["written"].eq(counters_r.data.written_rest + own.blocks),

@@ -80,6 +80,7 @@ def command(*, function_id_width, qid_width, slot_width):
         "blocks_4096": 1,   # of its volume
         "blocks":      40,
         "zeroes":      1,
+        "compare":     1,
         "offset":      OFFSET_WIDTH,
         "octets":      OCTETS_WIDTH,
     })
@@ -148,6 +149,7 @@ def segment(*, function_id_width, slot_width):
         "function_id": function_id_width,
         "volume":      2,
         "zeroes":      1,
+        "compare":     1,
         "address":     64,
         "offset":      OFFSET_WIDTH,
         "length":      range(4097),
@@ -162,6 +164,7 @@ def piece(*, function_id_width, slot_width, tag_width):
         "function_id": function_id_width,
         "volume":      2,
         "zeroes":      1,
+        "compare":     1,
         "address":     64,
         "offset":      OFFSET_WIDTH,
         "length":      range(PIECE_OCTETS + 1),

@@ -7,7 +7,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from offloadcard.rtl.arbiter import Merge
-from offloadcard.rtl.buffer import Queue
+from offloadcard.rtl.buffer import Buffer, Queue
 from offloadcard.rtl.ports import LifecyclePort
 from offloadcard.rtl.worklist import WorkList
 
@@ -145,7 +145,10 @@ class Lifecycle(wiring.Component):
             self.lifecycle.drained.p.function_id.eq(function_id),
             enders.i.p.function_id.eq(function_id),
         ]
-        update = self.updates.p
+        # Whoever is told of a queue's end or begin is not waited for in the same cycle.
+        m.submodules.queue_changes = changes = Buffer(self.updates.payload.shape())
+        wiring.connect(m, changes.o, wiring.flipped(self.updates))
+        update = changes.i.p
         m.d.comb += update.function_id.eq(function_id)
 
         with m.FSM(name="life"):
@@ -189,8 +192,10 @@ class Lifecycle(wiring.Component):
                             m.d.sync += final.eq(1)
                             m.next = "WALK"
             with m.State("STORE"):
-                m.d.comb += rows_w.en.eq(1)
-                m.next = "TURN"
+                # It is ready when its queues are.
+                with m.If(~changes.o.valid):
+                    m.d.comb += rows_w.en.eq(1)
+                    m.next = "TURN"
 
             # --- start --------------------------------------------------------------------
             with m.State("START-AQA"):
@@ -212,23 +217,23 @@ class Lifecycle(wiring.Component):
                     m.next = "START-CQ"
             with m.State("START-CQ"):
                 m.d.comb += [
-                    self.updates.valid.eq(1), update.valid.eq(1), update.completion.eq(1),
+                    changes.i.valid.eq(1), update.valid.eq(1), update.completion.eq(1),
                     update.size.eq(aqa.acqs), update.base.eq(acq & ~0xFFF),
                     update.interrupts.eq(1),
                 ]
-                with m.If(self.updates.ready):
+                with m.If(changes.i.ready):
                     m.next = "START-SQ"
             with m.State("START-SQ"):
                 m.d.comb += [
-                    self.updates.valid.eq(1), update.valid.eq(1),
+                    changes.i.valid.eq(1), update.valid.eq(1),
                     update.size.eq(aqa.asqs), update.base.eq(asq & ~0xFFF),
                 ]
-                with m.If(self.updates.ready):
+                with m.If(changes.i.ready):
                     m.next = "START-EVENTS"
             with m.State("START-EVENTS"):
                 m.d.comb += [
-                    self.updates.valid.eq(1), update.valid.eq(1), update.qid.eq(event_qid)]
-                with m.If(self.updates.ready):
+                    changes.i.valid.eq(1), update.valid.eq(1), update.qid.eq(event_qid)]
+                with m.If(changes.i.ready):
                     m.d.sync += [row.running.eq(1), row.shut.eq(0)]
                     m.next = "STORE"
 
@@ -238,9 +243,9 @@ class Lifecycle(wiring.Component):
                 m.next = "WALK"
             with m.State("WALK"):
                 # First the submission queues only; when nothing is in flight all that is left.
-                m.d.comb += [self.updates.valid.eq(1), update.qid.eq(qid),
+                m.d.comb += [changes.i.valid.eq(1), update.qid.eq(qid),
                              update.completion.eq(half)]
-                with m.If(self.updates.ready):
+                with m.If(changes.i.ready):
                     with m.If(final & ~half):
                         m.d.sync += half.eq(1)
                     with m.Else():
@@ -249,11 +254,12 @@ class Lifecycle(wiring.Component):
                         with m.If(qid == event_qid):
                             m.next = "WALKED"
             with m.State("WALKED"):
-                m.d.comb += rows_w.en.eq(1)
                 # A queue that was created under way may have fetched something: wait again.
-                m.next = "WAIT"
-                with m.If(final & idle):
-                    m.next = "CLEAR-ADMIN"
+                with m.If(~changes.o.valid):
+                    m.d.comb += rows_w.en.eq(1)
+                    m.next = "WAIT"
+                    with m.If(final & idle):
+                        m.next = "CLEAR-ADMIN"
             with m.State("WAIT"):
                 m.d.comb += enders.i.valid.eq(1)
                 with m.If(enders.i.ready):

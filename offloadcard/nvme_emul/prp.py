@@ -89,8 +89,8 @@ class PrpWalk(wiring.Component):
 
         slots = 1 << self.slot_width
         given_shape = data.StructLayout({
-            "function_id": self.function_id_width, "volume": 2, "zeroes": 1, "prp1": 64,
-            "prp2": 64, "offset": OFFSET_WIDTH, "octets": OCTETS_WIDTH})
+            "function_id": self.function_id_width, "volume": 2, "zeroes": 1, "compare": 1,
+            "prp1": 64, "prp2": 64, "offset": OFFSET_WIDTH, "octets": OCTETS_WIDTH})
         state_shape = data.StructLayout({
             "mode": 2, "offset": OFFSET_WIDTH, "left": OCTETS_WIDTH, "pieces": PIECES_WIDTH,
             "list": 64,      # where the list goes on after the line
@@ -183,7 +183,7 @@ class PrpWalk(wiring.Component):
             states_w.addr.eq(slot),
             states_w.data.eq(next_),
             *(self.segments.p[name].eq(command_[name])
-              for name in ("function_id", "volume", "zeroes")),
+              for name in ("function_id", "volume", "zeroes", "compare")),
             self.segments.p.slot.eq(slot), self.segments.p.capped.eq(1),
             self.segments.p.address.eq(address),
             self.segments.p.offset.eq(state.offset),

@@ -53,6 +53,7 @@ class Opcode(enum.IntEnum):
     FLUSH              = 0x00
     WRITE              = 0x01
     READ               = 0x02
+    COMPARE            = 0x05
     WRITE_ZEROES       = 0x08
     DATASET_MANAGEMENT = 0x09
 
@@ -84,6 +85,7 @@ class Status(enum.IntEnum):
     WRITE_TO_READ_ONLY         = 0x182
     WRITE_FAULT                = 0x280
     UNRECOVERED_READ_ERROR     = 0x281
+    COMPARE_FAILURE            = 0x285
 
 
 class Feature(enum.IntEnum):

@@ -19,6 +19,7 @@ SERIAL        = "OFFLOADCARD-0000    "                       # digits 12 to 15: 
 SUBNQN        = "nqn.2024-01.org.offloadcard:nvme-tenant-0000"  # last four: function_id
 ERROR_ENTRIES = 4
 MODEL_NUMBER  = "OffloadCard NVMe".ljust(40)
+ONCS_COMPARE            = 1 << 0
 ONCS_DATASET_MANAGEMENT = 1 << 2
 ONCS_WRITE_ZEROES       = 1 << 3
 FIRMWARE      = "1.0".ljust(8)
@@ -249,7 +250,7 @@ def controller_page(function_id, *, mdts):
         "frmw": 0x03,  # slot 1 only, read only
         "lpa": 0x04,   # extended data: NUMDU and offsets
         "elpe": ERROR_ENTRIES - 1, "wctemp": 343, "cctemp": 353, "sqes": 0x66, "cqes": 0x44,
-        "nn": VOLUMES, "oncs": ONCS_DATASET_MANAGEMENT | ONCS_WRITE_ZEROES, "vwc": 1,
+        "nn": VOLUMES, "oncs": ONCS_COMPARE | ONCS_DATASET_MANAGEMENT | ONCS_WRITE_ZEROES, "vwc": 1,
         "subnqn": octets(subnqn(function_id), 256), "psd": [{"mp": 2500}],
     })
 

@@ -1,4 +1,4 @@
-"""Blocks travel from the guest to the store."""
+"""Blocks travel from the guest to the store, or are compared with what lies there."""
 
 from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
@@ -8,10 +8,13 @@ from offloadcard.rtl.arbiter import Merge
 from offloadcard.rtl.buffer import Buffer, Queue
 from offloadcard.rtl.ports import (
     DmaReadPort,
+    dma_read_beat,
+    dma_read_request,
     dma_write_answer,
     dma_write_beat,
 )
 
+from .compare import Compare, piece_over
 from .cut import Cut
 from .layouts import PIECE_OCTETS, piece, piece_done, segment, volume_update
 from .spec import Status
@@ -24,12 +27,13 @@ class TransferWrite(wiring.Component):
     """Read each piece from the guest into a buffer, then write it to the store.
 
     The buffer holds a piece for each tag, so that answers are never stalled. A piece whose read
-    fails never touches the store. Pieces of zeros are written without a read.
+    fails never touches the store. Pieces of zeros are written without a read. A piece of a Compare
+    changes nothing: the store is read, and each beat compared with the buffer's.
 
     Timing
     ------
     2 cycles from a segment to the guest's request; 6 cycles from the last beat of a piece to its
-    first beat at the store; one beat per cycle.
+    first beat at the store; one beat per cycle, of writes and Compares together.
 
     Parameters
     ----------
@@ -48,6 +52,10 @@ class TransferWrite(wiring.Component):
         The guests.
     writes, answers : the writing half of a ``DramPort``
         The store.
+    checks, beats : the reading half of a ``DramPort``
+        The store, for Compare.
+    compared : ``Out(64)``
+        Octets asked of the store for Compare since power-up.
     count_address : ``In(function_id_width)``
         Function to look up.
     count : ``Out(count_width)``
@@ -68,12 +76,15 @@ class TransferWrite(wiring.Component):
             "writes":   Out(stream.Signature(dma_write_beat(**self.port))),
             "answers":  In(stream.Signature(dma_write_answer(
                 function_id_width=function_id_width, tag_width=tag_width), always_ready=True)),
+            "checks":   Out(stream.Signature(dma_read_request(**self.port))),
+            "beats":    In(stream.Signature(dma_read_beat(**self.port))),
             "done":     Out(stream.Signature(piece_done(slot_width=slot_width))),
             "count_address": In(function_id_width),
             "count":    Out(count_width),
             "latency":  In(20),
             "rate":     In(20),
             "octets":   Out(64),
+            "compared": Out(64),
         })
 
     def elaborate(self, platform):
@@ -133,8 +144,8 @@ class TransferWrite(wiring.Component):
         m.submodules.translate = translate = Translate(**widths)
         m.submodules.media     = media     = Media(shape, depth=tags)
         wiring.connect(m, translate.o, media.i)
-        over_shape = data.StructLayout({"tag": self.tag_width, "status": 11})
-        m.submodules.merge = merge = Merge(over_shape, count=2)
+        over_shape = piece_over(tag_width=self.tag_width)
+        m.submodules.merge = merge = Merge(over_shape, count=3)
         m.submodules.answered = answered = Queue(over_shape, depth=tags)
         m.submodules.over  = over  = Queue(over_shape, depth=tags)
         known = Signal()  # the record of the piece that was filled is read
@@ -160,14 +171,17 @@ class TransferWrite(wiring.Component):
         full, full_first, full_last = Signal(), Signal(), Signal()
         held     = Signal(shape)
         fire     = Signal()
+        m.submodules.compare = compare = Compare(**self.port)
+        wiring.connect(m, wiring.flipped(self.beats), compare.beats)
+        wiring.connect(m, compare.o, merge.i[2])
         m.d.comb += [
             last.eq(((position + 1) * lanes) >= q.length),
             advance.eq(~full | buffer.i.ready),
-            fire.eq(media.o.valid & ~q.refused & advance),
-            store_r.addr.eq(Cat(position, q.tag)),
+            fire.eq(media.o.valid & ~q.refused & ~q.compare & advance & ~self.beats.valid),
+            store_r.addr.eq(Mux(self.beats.valid, compare.address, Cat(position, q.tag))),
             store_r.en.eq(advance),
             media.o.ready.eq(Mux(q.refused, merge.i[0].ready & ~(known & filled.o.p.error),
-                                 fire & last)),
+                                 Mux(q.compare, self.checks.ready, fire & last))),
             merge.i[0].valid.eq((known & filled.o.p.error) | (media.o.valid & q.refused)),
             merge.i[0].p.tag.eq(Mux(known & filled.o.p.error, filled.o.p.tag, q.tag)),
             merge.i[0].p.status.eq(Mux(known & filled.o.p.error, Status.DATA_TRANSFER_ERROR,
@@ -179,6 +193,15 @@ class TransferWrite(wiring.Component):
             buffer.i.p.first.eq(full_first),
             buffer.i.p.last.eq(full_last),
         ]
+        # For a Compare the store is asked; its beats have the buffer before those to be written.
+        m.d.comb += [
+            compare.advance.eq(advance), compare.data.eq(store_r.data),
+            self.checks.valid.eq(media.o.valid & ~q.refused & q.compare),
+            self.checks.p.address.eq(q.offset),
+            *(self.checks.p[name].eq(q[name]) for name in ("function_id", "length", "tag")),
+        ]
+        with m.If(self.checks.valid & self.checks.ready):
+            m.d.sync += self.compared.eq(self.compared + q.length)
         with m.If(advance):
             m.d.sync += [full.eq(fire), full_first.eq(position == 0), full_last.eq(last),
                          held.eq(q)]

@@ -80,8 +80,11 @@ class Chain(wiring.Component):
             "slot": g.slot, "address": 64, "function_id": g.id_width})
         m.submodules.segments = segments = Queue(g.segment, depth=8)
         m.submodules.follows  = follows  = Queue(follow, depth=8)
+        # A tag goes home when its read was answered, so what waits here may be more than the tags:
+        # also the chains in ``follows`` (8) and on the way there. New ones begin only when nothing
+        # waits here.
         m.submodules.nexts    = nexts    = Queue(data.StructLayout({
-            "slot": g.slot, "desc": VirtqDesc, "error": 1}), depth=g.next_tags)
+            "slot": g.slot, "desc": VirtqDesc, "error": 1}), depth=g.next_tags + 16)
         m.submodules.state    = state    = Table(data.StructLayout({
             "offset": 14, "hops": 13, "packet": g.packet, "inside": 1, "table": 64, "count": 13}),
             depth=1 << Shape.cast(g.slot).width)
@@ -211,6 +214,7 @@ class Chain(wiring.Component):
     def _fetch(self, m, follows, nexts):
         """Reads of one descriptor each, and their answers."""
         g = self.geometry
+        m.d.sync += Assert(~nexts.valid | nexts.ready)
         m.submodules.tags  = tags  = Pool(count=g.next_tags)
         m.submodules.slots = slots = Table(g.slot, depth=g.next_tags)
         request = self.reads.requests

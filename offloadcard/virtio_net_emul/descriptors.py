@@ -213,6 +213,7 @@ class Descriptors(wiring.Component):
             ends.i.p.queue.eq(record.queue), ends.i.p.generation.eq(record.generation),
             ends.i.p.error.eq(beat.error),
         ]
+        m.d.sync += Assert(~ends.i.valid | ends.i.ready)  # none is lost
         m.submodules.sums = sums = Table(data.StructLayout({
             "count": range(g.batch + 1), "error": 1}), depth=g.batches)
         m.submodules.sizes = sizes = Table(range(g.batch + 1), depth=g.batches)

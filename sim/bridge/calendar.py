@@ -66,6 +66,12 @@ class Clock:
         self.calendar, self.connection = calendar, connection
         self.request, self.waiting, self.time, self.sequence = None, False, 0, 0
         self.free_ns = 0  # until then it need not ask
+        self.lead_ns = 0  # the leave that it had when it began to wait
+
+    @property
+    def latest_ns(self):
+        """A guest that waits is not beyond this; it does not say how much of its leave it took."""
+        return min(self.lead_ns, FOREVER if self.request is None else self.request)
 
     def serve(self):
         """Handle one message; ``Disconnected`` if the guest is gone."""
@@ -83,7 +89,7 @@ class Clock:
         elif op == Tick.REQUEST:
             self.request = time
         elif op == Tick.WAIT:
-            self.waiting, self.free_ns = True, 0
+            self.waiting, self.lead_ns, self.free_ns = True, self.free_ns, 0
         elif op == Tick.GET:
             limit = self.request if self.request is not None and self.waiting else FOREVER
             answer = self.time = max(self.time, min(self.calendar.now_ns, limit))
@@ -139,12 +145,16 @@ class Calendar:
         Told every message and every turn, for the trace.
     patience_s : float
         Of wall time, that a running guest may be silent.
+    chores : coroutine function or None
+        ``await chores(ns)`` whenever all guests stand still; time may pass in it, and must have
+        come to ``ns`` before it does what a guest will be told of.
     """
 
     time_of_day_ns = 1_700_000_000_000_000_000
 
-    def __init__(self, path, timeline, *, note, patience_s=60):
+    def __init__(self, path, timeline, *, note, patience_s=60, chores=None):
         self.timeline, self.note, self.patience_s = timeline, note, patience_s
+        self.chores = chores
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(str(path))
         self.listener.listen(8)
@@ -157,7 +167,15 @@ class Calendar:
 
     def connect(self, machine):
         """Wait for the guest that was just started; it stands still until its first turn."""
-        self._ask([self.listener], machine, self.patience_s)
+        for _ in range(round(self.patience_s)):
+            if machine.process.poll() is not None:
+                raise Stuck(f"guest {machine.number} ended before it began, with code "
+                            f"{machine.process.returncode}; see {machine.console}")
+            if select.select([self.listener], [], [], 1)[0]:
+                break
+        else:
+            raise Stuck(f"guest {machine.number} did not begin in {self.patience_s} s; "
+                        f"see {machine.console}")
         connection, _ = self.listener.accept()
         machine.clock = Clock(self, connection)
         self.machines.append(machine)
@@ -210,6 +228,8 @@ class Calendar:
         for machine in list(self.machines):
             await self._turn(machine)
         while self.machines:
+            if self.chores is not None:
+                await self.chores(max(one.clock.latest_ns for one in self.machines))
             machine = min(self.machines, key=lambda one: one.clock.request or 0)
             request = machine.clock.request
             if request is None:

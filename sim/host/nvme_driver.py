@@ -231,12 +231,12 @@ class NvmeDriver:
 
     async def stream(self, opcode, nsid, block, octets_or_length, *, chunk=None, depth=None,
                      queue=1, offset=0):
-        """Read or write a run of blocks, ``depth`` commands of ``chunk`` octets in flight.
+        """Read, write or compare a run of blocks, ``depth`` commands of ``chunk`` octets in flight.
 
         ``offset`` is where in a page each buffer begins, a multiple of 4. A read returns its
         octets. All commands in flight end before an error is raised, and their buffers are free.
         """
-        writing = opcode == spec.Opcode.WRITE
+        writing = opcode != spec.Opcode.READ
         length = len(octets_or_length) if writing else octets_or_length
         size = self.namespaces[nsid][1]
         chunk = min(chunk or self.mdts or 128 * 1024, self.mdts or 1 << 30)
@@ -287,6 +287,10 @@ class NvmeDriver:
     async def write(self, nsid, block, octets, **options):
         """Write octets, a whole number of blocks, from ``block`` on."""
         await self.stream(spec.Opcode.WRITE, nsid, block, octets, **options)
+
+    async def compare(self, nsid, block, octets, **options):
+        """NvmeError, Compare Failure, unless the blocks from ``block`` on hold ``octets``."""
+        await self.stream(spec.Opcode.COMPARE, nsid, block, octets, **options)
 
     async def io(self, opcode, what, *, queue=1, **fields):
         """An I/O command without data; NvmeError unless it succeeds."""

@@ -19,6 +19,13 @@ equal() { [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"; }
 # tell NAME [WORDS]: to the other guests, who wait for it by `await NAME`.
 tell() { echo "${*:2}" > "$OUT/told.$1.new"; mv "$OUT/told.$1.new" "$OUT/told.$1"; }
 
+# order WORDS: the provider does it; so far `order link NAME up|down`.
+order() {
+    echo "$*" > "$OUT/order.new"; mv "$OUT/order.new" "$OUT/order"
+    equal "answer to 'order $*'" "$(await carried)" "done"
+    rm "$OUT/told.carried"
+}
+
 # pause SECONDS: without a process of its own, which would cost more wall time than it waits.
 exec {never}<> <(:)
 pause() { read -rt "$1" -u $never || true; }

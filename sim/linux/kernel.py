@@ -31,6 +31,10 @@ _LEFT_OUT = ("*/Documentation/*/*", "*/arch/[!ux]*.[chS]", "*/arch/*/boot/dts/*"
              "*/drivers/net/ethernet/*.[ch]", "*/drivers/net/wireless/*.[ch]", "*/sound/*.[ch]",
              "*/tools/testing/*", "*/tools/perf/*")
 
+# Without these a kernel of one's own cannot stand on the card's bus and clock.
+_NEEDED = ("CONFIG_UML_TIME_TRAVEL_SUPPORT=y", "CONFIG_UML_PCI_OVER_VIRTIO=y",
+           "CONFIG_UML_PCI_OVER_VIRTIO_DEVICE_ID=1234", "CONFIG_HOSTFS=y")
+
 _OBJECTS = 1500  # compiled files, about: only the progress line wants to know
 
 
@@ -60,6 +64,7 @@ def kernel(version=DEFAULT, *, say=None):
         path = Path(version)
         if not os.access(path, os.X_OK) or path.is_dir():
             raise KernelError(f"--kernel must be a version or a program, and {path} is no program")
+        _ask(path)
         return path.resolve()
     source = SOURCES / f"linux-source-{version}.tar.xz"
     packages = needs.missing(needs.KERNEL)
@@ -77,6 +82,20 @@ def kernel(version=DEFAULT, *, say=None):
         if not program.exists():
             _build(source, version, folder, say)
     return program
+
+
+def _ask(path):
+    """A User-Mode Linux tells its configuration: has it what the card's bus and clock need?"""
+    try:
+        said = subprocess.run([path.resolve(), "--showconfig"], capture_output=True, text=True,
+                              errors="replace", timeout=10, check=False,
+                              stdin=subprocess.DEVNULL).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        said = []
+    lost = [word for word in _NEEDED if word not in said]
+    if lost:
+        raise KernelError(f"--kernel must be a User-Mode Linux with {', '.join(lost)}, "
+                          f"which {path} does not show")
 
 
 @contextlib.contextmanager

@@ -90,7 +90,8 @@ def play(script, config, kernel, *, out=None, terminal=None, follow=None, shell=
         watcher.start()
     try:
         report = run.boot(config, kernel, guests, networks=script.networks, drives=script.drives,
-                          joined=script.joined, tlp_log=out / "tlp" if script.timeline else None,
+                          joined=script.joined, far=script.far, orders=out,
+                          tlp_log=out / "tlp" if script.timeline else None,
                           timeout_s=script.timeout, **options)
     finally:
         stop.set()

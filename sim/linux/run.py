@@ -34,8 +34,8 @@ class GuestSpec:
 
 
 def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1, drives=None,
-         networks=None, joined=(), mmio_ns=0, interrupt_ns=0, quiet_clocks=1024, timeout_s=600,
-         say=None):
+         networks=None, joined=(), far=None, orders=None, mmio_ns=0,
+         interrupt_ns=0, quiet_clocks=1024, timeout_s=600, say=None):
     """Build the card, boot the guests, wait until all have ended; the report.
 
     Parameters
@@ -55,6 +55,11 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
         Network function -> VNI; all are members of one virtual network without.
     joined : list of (VNI, VNI)
         Networks whose members reach one another by the wire and a router behind it.
+    far : str
+        The network function of a guest that is itself the far end of the others' tunnels: its
+        kernel's own, behind the wire. Its network must be no other's.
+    orders : Path
+        Folder through which guests may ask something of the provider.
     mmio_ns, interrupt_ns : int
         What an access and an interrupt cost the guest's CPU.
     quiet_clocks : int
@@ -80,7 +85,7 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
     arguments = {
         "config": asdict(config), "kernel": path(kernel), "folder": str(folder), "seed": seed,
         "pcap": path(pcap), "tlp_log": path(tlp_log), "networks": networks or {},
-        "joined": [list(pair) for pair in joined],
+        "joined": [list(pair) for pair in joined], "far": far, "orders": path(orders),
         "drives": {name: path(d) if isinstance(d, str | Path) else d
                    for name, d in (drives or {}).items()},
         "mmio_ns": mmio_ns, "interrupt_ns": interrupt_ns, "quiet_clocks": quiet_clocks,

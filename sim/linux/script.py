@@ -5,6 +5,7 @@
     #: networks  = net0=1 net1=1
     #: drives    = nvme0=64M
     #: joined    = 1-2
+    #: far       = net1
     #: hostile   = 0
     #: timeline  = yes
     #: memory    = 256M
@@ -13,10 +14,11 @@
     #: boot      = drive
 
 ``functions`` are those of each guest, guests parted by ``|``; ``networks`` are VNIs, and those that
-are ``joined`` reach one another by the wire; a ``hostile`` guest's refused accesses are no fault of
-the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall time; ``cpus`` are
-those of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network`` instead. The same
-script runs in every guest, which tells them apart by ``$GUEST``.
+are ``joined`` reach one another by the wire; the guest of ``far`` is, by its kernel's own VXLAN,
+the tunnel end point of the others' networks behind the wire; a ``hostile`` guest's refused accesses
+are no fault of the card; a ``timeline`` is a log of all TLPs; ``timeout`` is in seconds of wall
+time; ``cpus`` are those of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network``
+instead. The same script runs in every guest, which tells them apart by ``$GUEST``.
 """
 
 import re
@@ -26,6 +28,7 @@ from pathlib import Path
 __all__ = ["Script", "ScriptError", "octets_of", "read"]
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_LEAST_MEMORY = 64 << 20
 _NAME = re.compile(r"pf[01]|(net|nvme)\d+")
 
 
@@ -42,6 +45,7 @@ class Script:
     networks:  dict = field(default_factory=dict)
     drives:    dict = field(default_factory=dict)
     joined:    tuple = ()
+    far:       str | None = None
     hostile:   tuple = ()
     timeline:  bool = False
     memory:    str = "256M"
@@ -53,6 +57,20 @@ class Script:
     def name(self):
         """Of its results."""
         return self.path.stem
+
+    @property
+    def names(self):
+        """Of all functions of all guests."""
+        return tuple(name for guest in self.functions for name in guest)
+
+    def check(self, config):
+        """Has a card of this configuration all the functions? ``ScriptError`` if not."""
+        for name in self.names:
+            kind, number = name.rstrip("0123456789"), int(name.lstrip("pfnetvm"))
+            count = {"pf": 2, "net": config.virtio_net_vfs, "nvme": config.nvme_vfs}[kind]
+            if number >= count:
+                raise ScriptError(f"{self.path}: a function must be one of {kind}0 to "
+                                  f"{kind}{count - 1} at preset {config.name}, not {name!r}")
 
 
 def octets_of(text):
@@ -97,10 +115,34 @@ def _boot(text):
     return text
 
 
+def _memory(text):
+    if octets_of(text) < _LEAST_MEMORY:
+        raise ScriptError(f"a guest's memory must be at least {_LEAST_MEMORY >> 20}M, "
+                          f"not {text!r}")
+    return text
+
+
+def _seconds(text):
+    if not text.isdecimal() or not int(text):
+        raise ScriptError(f"a timeout must be a number of seconds, not {text!r}")
+    return int(text)
+
+
+def _hostile(text):
+    if not re.fullmatch(r"(\d+\s*)+", text):
+        raise ScriptError(f"hostile guests must be numbers from 0, not {text!r}")
+    return tuple(map(int, text.split()))
+
+
+def _yes(text):
+    if text not in ("yes", "no"):
+        raise ScriptError(f"must be yes or no, not {text!r}")
+    return text == "yes"
+
+
 _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
-         "drives": lambda text: _pairs(text, octets_of), "joined": _joined,
-         "hostile": lambda text: tuple(map(int, text.split())),
-         "timeline": lambda text: text == "yes", "memory": str, "timeout": int,
+         "drives": lambda text: _pairs(text, octets_of), "joined": _joined, "far": str,
+         "hostile": _hostile, "timeline": _yes, "memory": _memory, "timeout": _seconds,
          "cpus": int, "boot": _boot}
 
 
@@ -108,7 +150,11 @@ def read(path):
     """The :class:`Script` of a file; ``ScriptError`` names the line that is wrong."""
     path = Path(path)
     found, shows = {}, ""
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError:
+        raise ScriptError(f"{path}: must be a text file") from None
+    for number, line in enumerate(lines, 1):
         if match := re.match(r"# Shows:\s*(.*)", line):
             shows = match.group(1)
         elif match := re.match(r"#:\s*(\w+)\s*=\s*(.*?)\s*$", line):
@@ -120,4 +166,14 @@ def read(path):
                 found[key] = _KEYS[key](text)
             except ValueError as error:
                 raise ScriptError(f"{path}:{number}: {error}") from None
-    return Script(path, shows, **found)
+    script = Script(path, shows, **found)
+    if script.far is not None and not script.far.startswith("net"):
+        raise ScriptError(f"{path}: far must be a netN, not {script.far!r}")
+    for name in (*script.networks, *script.drives, *([script.far] if script.far else [])):
+        if name not in script.names:
+            raise ScriptError(f"{path}: {name!r} must be a function of one of the guests")
+    for guest in script.hostile:
+        if guest >= len(script.functions):
+            raise ScriptError(f"{path}: a hostile guest must be one of 0 to "
+                              f"{len(script.functions) - 1}, not {guest}")
+    return script

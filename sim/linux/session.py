@@ -23,10 +23,14 @@ from sim.link.config import LinkConfig
 from sim.link.world import Event
 from sim.rig import FABRIC, virtual_network
 
-from .fabric import VTEP, Router
+from .fabric import BEHIND, VTEP, Router
+from .orders import Orders
 from .timeline import PatientCardPort, Timeline
 
 _VNI = 5001
+_PREFIX, _FABRIC_PREFIX = IPv4Network("10.0.0.0/24"), IPv4Network("192.0.2.0/24")
+# Of the network device that the guest at the tunnel's far end makes by itself.
+_FAR_MAC, _FAR_ADDRESS = bytes.fromhex("020000000f0b"), IPv4Address("10.0.0.111")
 _DRIVE_OCTETS = 64 << 20
 _SEED = 0x0FF1_0ADC_A4D0_5EED  # of the flow table's hashes
 
@@ -45,7 +49,8 @@ class Session:
     def __init__(self, env, given):
         self.env, self.given = env, given
         self.timeline = Timeline(env, self._busy)
-        self.router = Router(env, self.timeline, given["joined"])
+        self.router = Router(env, self.timeline, given["joined"],
+                             behind=given["far"] and self._vni(given["far"]))
         self.folder = Path(given["folder"])
         self.digest = hashlib.blake2b(digest_size=16)
         self.counts, self.functions, self.machines = {}, {}, []
@@ -101,25 +106,46 @@ class Session:
 
     def _names(self, name):
         """MAC and address of a network function: 10.0.0.2 is PF0's, 10.0.0.10 its first VF's."""
+        if name == self.given["far"]:
+            return FABRIC.next_hop_mac, VTEP
         number = 2 if name == "pf0" else 10 + int(name.removeprefix("net"))
         return bytes([2, 0, 0, 0, 0, number]), IPv4Address(f"10.0.0.{number}")
+
+    def _behind_wire(self, vni):
+        """MAC and address of the members that a network has behind the wire."""
+        for other in self._networked:
+            if other == self.given["far"]:
+                yield _FAR_MAC, _FAR_ADDRESS
+            elif self._vni(other) == self.router.routes.get(vni):
+                yield self._names(other)
 
     async def _join(self, name, function_id):
         """One port of a virtual network; members reach one another."""
         vni = self._vni(name)
         networks = self.controller.topology.networks
-        remotes = [(address, mac.hex(), str(VTEP)) for mac, address in (
-            self._names(other) for other in self._networked if
-            self._vni(other) == self.router.routes.get(vni))]
-        new = () if vni in networks else (
-            virtual_network(vni, [IPv4Network("10.0.0.0/24")], remotes),)
+        if name == self.given["far"]:
+            prefix, remotes = _FABRIC_PREFIX, [(FABRIC.address, FABRIC.mac.hex(), str(BEHIND))]
+        else:
+            prefix, remotes = _PREFIX, [(address, mac.hex(), str(VTEP))
+                                        for mac, address in self._behind_wire(vni)]
+            remotes += self.elsewhere()
+        new = () if vni in networks else (virtual_network(vni, [prefix], remotes),)
         network = new[0] if new else networks[vni]
         mac, address = self._names(name)
         members = AclRule("members", 100, Match(Direction.INBOUND), True)
         await self.controller.provision(
-            NetworkFunction(Port(function_id, network, mac, (address,), acl=(members,))),
+            NetworkFunction(Port(function_id, network, mac, (address,), acl=(members,),
+                                 lease=self.lease())),
             networks=new)
         self.functions[name] = {"mac": mac.hex(":"), "address": str(address), "vni": vni}
+
+    def elsewhere(self):
+        """``(address, MAC in hex, VTEP)`` of further members of each network; none here."""
+        return []
+
+    def lease(self):
+        """What DHCP tells the guests; they are not told here."""
+        return None
 
     async def _store(self, name, function_id):
         """One volume; a file's octets are put there."""
@@ -142,7 +168,10 @@ class Session:
     async def live(self):
         """Boot all guests, one behind the other; wait until the last has ended."""
         self.timeline.begin()
-        calendar = Calendar(self.folder / "calendar", self.timeline, note=self.note)
+        orders = Orders(self.given["orders"], self.timeline, self.controller, {
+            name: self.root.ports[name].function_id for name in self._networked})
+        calendar = Calendar(self.folder / "calendar", self.timeline, note=self.note,
+                            chores=orders.carry_out)
         for number, guest in enumerate(self.given["guests"], 1):
             machine = UserModeLinux(self.root, number, guest["functions"],
                                     self.folder / f"g{number}", self.access)

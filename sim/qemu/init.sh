@@ -16,6 +16,10 @@ if grep -q '[^#[:space:]]' /script; then
     sh /job /script < /dev/null
     echo "EXIT $?"
 else
+    if [ -e /sys/class/net/eth0 ]; then
+        ip address add "10.0.0.$((10 + GUEST))/24" dev eth0
+        ip link set eth0 up
+    fi
     echo "Linux $(uname -r) on the card. Leave with exit or Ctrl-D."
     setsid -c sh -i
     echo "EXIT 0"

@@ -64,7 +64,7 @@ class Outcome:
         return next((1 if code is None else code for code in self.codes if code != 0), 0)
 
 
-def line(qemu, sockets, *, cpus=1, memory="256M", boot=(), devices=(), accelerator="tcg"):
+def line(qemu, sockets, *, cpus=1, memory="256M", boot=(), console="stdio", accelerator="tcg"):
     """The command line of one QEMU.
 
     Parameters
@@ -74,21 +74,23 @@ def line(qemu, sockets, *, cpus=1, memory="256M", boot=(), devices=(), accelerat
         Of each function: its socket, and further properties of ``vfio-user-pci``.
     cpus : int
     memory : str
-    boot, devices : list of str
-        Further words: what is booted, what else the machine has.
+    boot : list of str
+        Further words: what is booted.
+    console : str
+        What QEMU calls the serial port's other end; ``mon:stdio`` hands Ctrl-C on.
     """
     words = [str(qemu), "-M", "q35,memory-backend=memory", "-cpu", "max",
              "-accel", accelerator + (",thread=multi" if accelerator == "tcg" else ""),
              "-m", memory, "-smp", str(cpus),
              "-object", f"memory-backend-memfd,id=memory,size={memory},share=on",
-             "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none"]
+             "-nodefaults", "-display", "none", "-serial", console, "-no-reboot", "-nic", "none"]
     for number, (path, extra) in enumerate(sockets, 1):
         properties = {"driver": "vfio-user-pci", "bus": f"port{number}",
                       "socket": {"type": "unix", "path": str(path)}, "rombar": 0,
                       "x-msg-timeout": _PATIENCE_MS, **extra}
         words += ["-device", f"pcie-root-port,id=port{number},chassis={number},slot={number}",
                   "-device", json.dumps(properties)]
-    return [*words, *boot, *devices]
+    return [*words, *boot]
 
 
 def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell=False, seed=1,
@@ -120,20 +122,25 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
         initrd(text, out / "initrd", out)
     elif script.boot == "drive":
         drives |= _bootable(script, out)
+    else:
+        (out / "program").write_bytes(boot_sector.loaded_program("booted by network", 20_000))
     folder = _SOCKETS / f"oc-{time.monotonic_ns():x}"
     folder.mkdir()
     guests = []
     for guest, functions in enumerate(script.functions):
-        words = line(emulator, [(folder / name, {}) for name in functions],
+        words = line(emulator, [(folder / name, _extra(script, name))
+                                for name in functions],
                      cpus=cpus or script.cpus, memory=script.memory,
-                     boot=_boot(script, out, guest))
+                     boot=_boot(script, out, guest),
+                     console="mon:stdio" if shell and guest == 0 else "stdio")
         guests.append({"functions": functions, "line": words,
                        "hostile": guest in script.hostile,
                        "console": str(terminal if shell and guest == 0 else
                                       out / f"console{guest}")})
     given = {"config": asdict(config), "folder": str(folder), "seed": seed,
-             "quiet_clocks": quiet_clocks, "networks": script.networks,
+             "quiet_clocks": quiet_clocks, "networks": script.networks, "far": None,
              "joined": [list(pair) for pair in script.joined], "drives": drives,
+             "program": str(out / "program") if script.boot == "network" else None,
              "pcap": pcap and str(Path(pcap).resolve()), "tlp_log": None, "mmio_ns": 0,
              "interrupt_ns": 0, "guests": guests}
     try:
@@ -156,7 +163,12 @@ def _boot(script, out, guest):
                   f"GUEST={guest} GUESTS={len(script.functions)}")
         return ["-kernel", str(image), "-initrd", str(out / "initrd"), "-append",
                 " ".join(append)]
-    return ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+    return ["-machine", "graphics=off", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+
+
+def _extra(script, name):
+    """Properties of a function's device: a NIC that boots brings its program with it."""
+    return {"romfile": _NETWORK_ROM} if script.boot == "network" and name.startswith("net") else {}
 
 
 def _bootable(script, out):

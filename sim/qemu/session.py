@@ -10,16 +10,23 @@ import select
 import signal
 import subprocess
 import time
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import cocotb
 
 from offloadcard.config import CardConfig
+from offloadcard.control.dhcp import Lease
 from sim.bridge.qemu import QemuFunction
 from sim.env import Env, arguments, report
 from sim.link.config import LinkConfig
+from sim.linux.fabric import VTEP
 from sim.linux.session import Session as CardSession
 
+from . import boot_server
+from .boot_server import BootServer
+
+_LINK, _ROUTER = IPv4Network("10.0.0.0/24"), IPv4Address("10.0.0.1")
 _STEP_NS = 400      # of the card's time between two looks at the sockets
 _NAP_S = 0.02       # of a sleep while nothing happens
 _DRIVE_OCTETS = 64 << 20
@@ -28,6 +35,20 @@ _LAST_WORDS_S = 20
 
 class Session(CardSession):
     """One run with guests of QEMU; parameters as for the session of User-Mode Linux."""
+
+    def __init__(self, env, given):
+        super().__init__(env, given)
+        if given["program"]:
+            self.router = BootServer(env, self.timeline, Path(given["program"]).read_bytes())
+
+    def elsewhere(self):
+        host = boot_server.HOST
+        return [(host.address, host.mac.hex(), str(VTEP))] if self.given["program"] else []
+
+    def lease(self):
+        if not self.given["program"]:
+            return None
+        return Lease(_LINK, _ROUTER, boot_server.HOST.address, boot_server.FILE)
 
     async def attach(self):
         """A socket for each function, listening."""
@@ -134,6 +155,8 @@ class Session(CardSession):
             "functions": self.functions, "frames_to_wire": world.wire_count(),
             "messages": {m.name: m.server.counts for m in self._functions()},
             "interrupts": {m.name: m.signalled for m in self._functions()},
+            "leased": self.controller.slowpath.counters.leased,
+            "files_served": getattr(self.router, "finished", 0),
             "codes": [process.returncode for process in self.processes],
         }
 

@@ -1,6 +1,6 @@
 """The router behind the wire, on frames alone."""
 
-from sim.linux.fabric import VTEP, Router
+from sim.linux.fabric import BEHIND, VTEP, Router
 from sim.traffic import Member, from_wire, to_wire, udp
 
 ONE, OTHER = Member("02000000000a", "10.0.0.10"), Member("02000000000b", "10.0.0.11")
@@ -28,3 +28,14 @@ def test_what_is_for_nobody_ends_there():
         wire.on_frame(1_000, octets, False)
     wire.on_frame(1_000, to_wire(frame, 100, VTEP), True)
     assert router.refused == 5 and len(router.frames) == 5 and not router.under_way
+
+
+def test_a_tunnel_end_behind_the_wire_gets_whole_frames():
+    """Outer header and all, in a tunnel of its own; what it makes goes out as it made it."""
+    router = Router(Wire(), None, [], behind=999)
+    frame = udp(ONE, OTHER, b"to Linux's own tunnel")
+    sent = to_wire(frame, 100, VTEP)
+    assert router.answer(sent) == from_wire(sent, 999, BEHIND)
+    made = from_wire(frame, 100, VTEP)
+    assert router.answer(to_wire(made, 999, BEHIND)) == made
+    assert router.answer(to_wire(frame, 100, "192.0.2.77")) is None

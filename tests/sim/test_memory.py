@@ -5,13 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.host.memory import POISON, Memory, OutOfMemory
+from tests.support.soak import TIMES
 
 BASE, SIZE = 0x8000_0000, 1 << 14
 
 
 @given(st.lists(st.tuples(st.integers(1, 700), st.sampled_from([1, 2, 16, 64, 4096]),
                           st.integers(0, 15), st.booleans()), max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 * TIMES, deadline=None)
 def test_regions_never_overlap(plan):
     memory, live = Memory(bytearray(SIZE), BASE), []
     for size, align, offset, drop in plan:

@@ -12,6 +12,7 @@ from sim.host.prp import PAGE, Transfer
 from sim.models.nvme import NvmeModel
 from sim.models.pci import ModelBus, build_card
 from sim.models.virtio_net import VirtioNetModel
+from tests.support.soak import TIMES
 
 BLOCKS = 4096
 
@@ -42,7 +43,7 @@ def drives(count=2):
 @given(length=st.integers(1, 700).map(lambda n: 512 * n), block=st.integers(0, 3000),
        chunk=st.sampled_from([512, 4096, 128 * 1024]), depth=st.sampled_from([1, 3, None]),
        offset=st.sampled_from([0, 4, 2052]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25 * TIMES, deadline=None)
 def test_blocks_come_back(length, block, chunk, depth, offset):
     bus, vfs, volumes = drives()
     octets = bytes(n * 7 + (n >> 8) & 0xFF for n in range(length))
@@ -99,7 +100,7 @@ def test_completions_can_be_polled():
 
 @given(length=st.integers(1, 3 << 20), offset=st.integers(0, 1023).map(lambda n: 4 * n),
        list_offset=st.integers(0, 511).map(lambda n: 8 * n))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20 * TIMES, deadline=None)
 def test_prp_lists_name_every_page(length, offset, list_offset):
     if list_offset == PAGE - 8:
         list_offset = 0  # a list of one entry that points on would be legal, but no driver's

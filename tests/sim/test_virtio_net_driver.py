@@ -11,6 +11,7 @@ from sim.host.virtio_net_driver import VirtioNetDriver
 from sim.models.nvme import NvmeModel
 from sim.models.pci import ModelBus, build_card
 from sim.models.virtio_net import VirtioNetModel
+from tests.support.soak import TIMES
 
 
 def tenants(count=2):
@@ -39,7 +40,7 @@ def tenants(count=2):
 
 @given(frames=st.lists(st.binary(min_size=14, max_size=1514), max_size=40),
        split=st.sampled_from(["linux", "one", "random"]), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25 * TIMES, deadline=None)
 def test_frames_go_and_come(frames, split, seed):
     bus, vfs, models = tenants()
 

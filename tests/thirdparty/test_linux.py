@@ -1,5 +1,6 @@
 """A real Linux drives the card: each script of ``linux/`` runs in guests that we did not write."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sim.linux.play import play, record
 from sim.linux.script import read
 
 SCRIPTS = sorted((Path(__file__).parent / "linux").glob("*.sh"))
+LONG    = sorted((Path(__file__).parent / "linux/long").glob("*.sh"))
 MISSING = needs.missing((*needs.KERNEL, *needs.GUEST)) + (
     [] if kernel.DEFAULT in kernel.available() else [f"linux-source-{kernel.DEFAULT}"])
 
@@ -20,6 +22,19 @@ MISSING = needs.missing((*needs.KERNEL, *needs.GUEST)) + (
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_script(path):
     """The script ends with 0 in every guest; its figures are kept in ``build/linux``."""
+    run(path)
+
+
+@pytest.mark.thirdparty
+@pytest.mark.skipif(bool(MISSING), reason=f"needs: apt install {' '.join(MISSING)}")
+@pytest.mark.skipif("OFFLOADCARD_LONG" not in os.environ, reason="make soak runs it")
+@pytest.mark.parametrize("path", LONG, ids=lambda path: path.stem)
+def test_long_script(path):
+    """The same for those that take much longer."""
+    run(path)
+
+
+def run(path):
     script = read(path)
     program = kernel.kernel()
     card_simulator(SMALL)  # outside of the script's time

@@ -21,6 +21,9 @@ def test_show(name, tmp_path):
     said = "\n".join(f"--- guest {n}\n{text[-4000:]}" for n, text in enumerate(outcome.consoles))
     assert outcome.codes == (0,) * len(script.functions), said
     assert outcome.report["counts"]["stray"] == 0
+    if script.boot == "network":
+        assert outcome.report["leased"] >= 2 and outcome.report["files_served"] >= 1
+        assert "booted by network" in said
 
 
 @pytest.mark.thirdparty

@@ -79,6 +79,46 @@ async def any_buffer(dut):
 
 
 @cocotb.test()
+async def compare(dut):
+    """What the volume holds compares equal; an octet that differs, first or last of a page, of a
+    piece, of the whole, is a Compare Failure; nothing is written, and reads go on beside."""
+    source = random.Random(card().seed)
+    async with drive_rig(dut, entries=16) as (rig, drives):
+        drive, = drives
+        octets = source.randbytes(5 * PAGE)
+        at = 7 * LBA
+        rig.volume(drive, 1)[at:at + len(octets)] = octets
+        for length, offset in ((LBA, 0), (PAGE, 0x7FC), (5 * PAGE, 0), (5 * PAGE, 0xA04)):
+            right = octets[:length]
+            await drive.compare(1, 7, right, offset=offset)
+            page = min(length, PAGE - offset)
+            for wrong in sorted({0, page - 1, page % length, length - LBA, length - 1}):
+                other = bytearray(right)
+                other[wrong] ^= 1
+                try:
+                    await drive.compare(1, 7, bytes(other), offset=offset)
+                except NvmeError as error:
+                    assert error.status == spec.Status.COMPARE_FAILURE, (wrong, error)
+                else:
+                    raise AssertionError(f"octet {wrong} of {length} must be seen to differ")
+        # What was written by a command is what is compared.
+        await drive.write(1, 20, octets[:PAGE])
+        await drive.compare(1, 20, octets[:PAGE], chunk=LBA)
+        blocks, _ = drive.namespaces[1]
+        for block, status in ((blocks, spec.Status.LBA_OUT_OF_RANGE),
+                              (blocks - 1, spec.Status.LBA_OUT_OF_RANGE)):
+            try:
+                await drive.compare(1, block, octets[:PAGE])
+            except NvmeError as error:
+                assert error.status == status
+            else:
+                raise AssertionError("a block behind the end must not be compared")
+        assert await drive.read(1, 20, PAGE) == octets[:PAGE]
+        assert rig.volume(drive, 1)[at:at + PAGE] == octets[:PAGE]
+        await drive.stop()
+
+
+@cocotb.test()
 async def statuses(dut):
     """Each wrong command is answered by its own status, and the next right one works."""
     async with drive_rig(dut) as (rig, drives):

@@ -18,5 +18,16 @@ if nvme read "$disk" --start-block="$(cat /sys/block/nvme0n1/size)" --block-coun
         --data-size=512 > /dev/null; then
     fail "a block behind the end was read"
 fi
+head -c 8192 /dev/urandom > /tmp/same
+cp /tmp/same /tmp/other
+printf '\377' | dd of=/tmp/other bs=1 seek=8191 conv=notrunc status=none
+cmp -s /tmp/same /tmp/other && printf '\0' | dd of=/tmp/other bs=1 seek=8191 conv=notrunc status=none
+blocks=$((8192 / $(cat /sys/block/nvme0n1/queue/logical_block_size) - 1))
+nvme write "$disk" --start-block=8 --block-count=$blocks --data-size=8192 --data=/tmp/same
+nvme compare "$disk" --start-block=8 --block-count=$blocks --data-size=8192 --data=/tmp/same
+if nvme compare "$disk" --start-block=8 --block-count=$blocks --data-size=8192 --data=/tmp/other
+then
+    fail "octets that differ compare equal"
+fi
 nvme error-log $control --log-entries=4 | grep -E 'error_count|status_field' | head -4
 dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct status=none
