@@ -29,6 +29,7 @@ class Scheduler:
         self._decided   = {}           # slot -> the flow that was served last, while others wait
         self._serving   = []           # heap of (done, number, slot, packet)
         self._number    = 0
+        self.busy_ns    = 0            # of all cores together, since the beginning
 
     def __len__(self):
         """Packets inside, waiting or in service."""
@@ -62,8 +63,9 @@ class Scheduler:
                 del self._waiting[function]
             arrival, _, flow, packet = self._slots[slot][0]
             known = flow is not None and self._decided.get(slot) == flow
-            done = (max(heapq.heappop(self._free_at), arrival)
-                    + (self.known_ns if known else self.service_ns))
+            service = self.known_ns if known else self.service_ns
+            done = max(heapq.heappop(self._free_at), arrival) + service
+            self.busy_ns += service
             self._number += 1
             heapq.heappush(self._serving, (done, self._number, slot, packet))
 

@@ -22,7 +22,8 @@ from .tenants import Tenants
 __all__ = ["interference"]
 
 POLL_NS = 250
-VICTIM_MPPS = 2.0     # below a sixteenth of what the card sends
+VICTIM_MPPS = 2.0     # below a sixteenth of what the card sends; less beside more attackers:
+SHARED_MPPS = 100.0   # of this it sends no more than its part
 SETTLE_NS = 10_000    # of an attack, before the window opens
 DRAIN_NS = 30_000     # after it: what is later than this is lost
 OCTETS = 60
@@ -88,7 +89,8 @@ class _TimedDrive(DriveService):
 
 
 class _Victim:
-    def __init__(self, env, tenants, wire):
+    def __init__(self, env, tenants, wire, mpps):
+        self.mpps = mpps
         self.env, self.flow, self.wire = env, tenants.flows[0], wire
         self.net, self.drive = tenants.net[0], tenants.drives[0]
         self.net_ring = None
@@ -106,17 +108,17 @@ class _Victim:
         """Send, receive and read for as long as ``frames`` take; what was seen."""
         env, world = self.env, self.env.world
         sent, received, read = self.transmit.offered, self.receive.ring.taken, self.blocks.taken
-        out = _Timed(self.net, self.transmit, sent + frames, rate=VICTIM_MPPS)
+        out = _Timed(self.net, self.transmit, sent + frames, rate=self.mpps)
         out.times = [0] * sent
         # The rate counts from the first offer of this window.
-        out.began = env.now_ns - 1000 * sent / VICTIM_MPPS
+        out.began = env.now_ns - 1000 * sent / self.mpps
         drive = _TimedDrive(self.drive, self.blocks, None)
         drive.times = [0] * self.blocks.offered
         env.begin()
         first_frame = env.first_frame
         start_ps = world.now_ps
-        self.wire.add("victim", [udp_frame(self.flow[1], OCTETS)], VICTIM_MPPS, most=frames)
-        end = env.now_ns + 1000 * frames / VICTIM_MPPS
+        self.wire.add("victim", [udp_frame(self.flow[1], OCTETS)], self.mpps, most=frames)
+        end = env.now_ns + 1000 * frames / self.mpps
         if self.blocks.offered > self.blocks.taken:  # from the window before
             drive.times[-1] = env.now_ns
         cq_before = self.blocks.taken
@@ -183,7 +185,8 @@ async def interference(env, scenario, packets, seed):
             await driver.restart()
     wire = Wire(env)
     line = cocotb.start_soon(wire.run())
-    victim = _Victim(env, tenants, wire)
+    mpps = min(VICTIM_MPPS, SHARED_MPPS / (count + 1))
+    victim = _Victim(env, tenants, wire, mpps)
     victim.prepare()
     alone = await victim.window(packets)
     attackers = Attackers(env, tenants.net[1:], tenants.flows[1:], OCTETS, wire)
@@ -200,4 +203,4 @@ async def interference(env, scenario, packets, seed):
     return {"operations": 2 * packets, "slope_ns": None, "latency_ns": {
         name: beside.transmit[name] for name in ("p50", "p99", "p999")}, "extra": {
         "attack": scenario.attack, "attackers": count, "attack_events": attackers.events - before,
-        "alone": vars(alone), "beside": vars(beside), "victim_mpps": VICTIM_MPPS}}
+        "alone": vars(alone), "beside": vars(beside), "victim_mpps": mpps}}

@@ -1,5 +1,6 @@
 """cocotb: one scenario on the card in the simulator; :mod:`.run` starts it."""
 
+import gc
 import time
 from dataclasses import replace
 
@@ -34,6 +35,8 @@ class BenchEnv(Env):
 
     def begin(self):
         """Forget what led here; the account and the clocks start now."""
+        gc.collect()
+        gc.freeze()  # what stands now stays to the end: nobody need look at it again and again
         self.world.log_clear()
         self.world.ledger_clear()
         self.first_frame = self.world.wire_count()

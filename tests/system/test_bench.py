@@ -2,19 +2,21 @@
 
 import pytest
 
+from sim.bench.catalog import rate_of
 from sim.bench.run import run_scenario
+from tests.system.golden import PACKETS, counts_of, known
 
-SCENARIOS = ("net-tx-64", "net-rx-64", "gft-64", "gft-64-vxlan", "nvme-read-4k", "nvme-write-4k",
-             "nvme-read-512", "latency-net", "latency-nvme")
 # The others end in batches as long as the rings of so small a card: their slope says little.
 ONE_BY_ONE = ("net-tx-64", "gft-64", "gft-64-vxlan")
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", PACKETS)
 def test_scenario(name):
-    record = run_scenario(name, preset="tiny", packets=64)
-    rate = record["metrics"]["mpps"] or record["metrics"]["miops"]
+    record = run_scenario(name, preset="tiny", packets=PACKETS[name])
+    rate = rate_of(record["metrics"])
+    assert counts_of(record) == known()[name], \
+        "golden counts: `python -m tests.system.golden` writes them; say why in the commit"
     assert record["ledger"]["residue"] == [0, 0]
     assert record["ledger"]["closed_form"]["residue"] == 0
     if name.startswith("latency"):
@@ -22,8 +24,17 @@ def test_scenario(name):
         assert record["metrics"]["latency_ns"]["p50"] > 500
     elif name in ONE_BY_ONE:
         assert 0 < rate <= 1.05 * record["bound"]["value"]
+    elif name.startswith("interference"):
+        assert record["metrics"]["beside"]["read"]["share"] > 0.5
     else:
         assert rate > 0
+    if name == "connections":
+        # Six packets of each connection, both of its flows there and gone again.
+        metrics, flows = record["metrics"], record["metrics"]["flows"]
+        assert metrics["packets"] == 6 * record["operations"] and not metrics["lost"]
+        assert flows["inserted"] == flows["closed"] + flows["expired"]
+        assert flows["inserted"] >= 2 * record["operations"]
+        assert rate <= 1.05 * record["bound"]["value"]
 
 
 @pytest.mark.system
