@@ -15,6 +15,7 @@ from .plot import PICTURES, load, load_baseline, plot
 __all__ = ["page", "write_page", "write_results"]
 
 RESULTS = "results"
+LINE_MPPS = 12_500 / 84  # of minimum frames
 
 
 def _number(value, digits=2):
@@ -128,12 +129,13 @@ def _catalogued(records, choose):
 
 
 def _attacks(records):
-    """Records of interference, by the number of attackers, the most first."""
+    """Records of interference, by the number of attackers and the victim's rate; most first."""
     found = {}
     for record in records:
         if "attack" in record["metrics"]:
             metrics = record["metrics"]
-            found.setdefault(metrics["attackers"], {})[metrics["attack"]] = record
+            group = metrics["attackers"], -metrics["victim_mpps"]
+            found.setdefault(group, {})[metrics["attack"]] = record
     return [[rows[name] for name in sorted(rows)] for _, rows in sorted(found.items(),
                                                                          reverse=True)]
 
@@ -175,11 +177,12 @@ def page(records, baseline=None):
                         map(_sustained_row, sustained))
     lines += _connections(records)
     for attacks in _attacks(records):
+        rate, count = (attacks[0]["metrics"][key] for key in ("victim_mpps", "attackers"))
         lines += [*(["## Interference", ""] if "## Interference" not in lines else []), (
-            f"A victim sends and receives {attacks[0]['metrics']['victim_mpps']:g} Mpps and reads "
-            f"4 KiB blocks one by one, beside {attacks[0]['metrics']['attackers']} attackers. "
-            "Share of what it had alone; then P50, P99, P99.9 in ns, alone / beside. The aim is "
-            "90 %."), ""]
+            f"A victim sends and receives {rate:.2g} Mpps (an even part of the line is "
+            f"{LINE_MPPS / (1 + count):.2g}) and reads 4 KiB blocks one by one, beside {count} "
+            "attackers. Share of what it had alone; then P50, P99, P99.9 in ns, alone / beside. "
+            "The aim is 90 %."), ""]
         lines += _table("| attack | sends | ns | receives | ns | reads | ns |",
                         map(_attack_row, attacks))
     if baseline:

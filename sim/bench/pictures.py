@@ -160,9 +160,10 @@ def block_rates(records, baseline):
         return None
     used = [record for _, rows in depth for _, record in rows] + [r for _, r in sizes]
     software = software_named(baseline, "qemu-nvme")
-    figure, (left, right) = canvas(2.2, columns=2, caption=_card(used) + " Eight drives, commands "
+    figure, both = canvas(2.2, columns=2 if sizes else 1, caption=_card(used) + " Eight drives, commands "
                                    "submitted again as they end; the media answer as the card's "
                                    "DRAM does." + _measured(software, baseline.get("machine")))
+    left, right = both[0], both[-1]
     for n, (octets, rows) in enumerate(depth):
         left.plot([d for d, _ in rows], [rate_of(r) for _, r in rows], color=GREYS[n],
                   marker=MARKERS[n], label=f"{octets} octets")
@@ -183,9 +184,9 @@ def block_rates(records, baseline):
         right.set_xscale("log", base=2)
         right.set_yscale("log")
         right.set_xticks([s for s, _ in sizes], [f"{s / 1024:g}" for s, _ in sizes])
-    right.set_xlabel("block, KiB")
-    right.set_ylabel("MIOPS")
-    for axes in (left, right):
+        right.set_xlabel("block, KiB")
+        right.set_ylabel("MIOPS")
+    for axes in both:
         if axes.get_legend_handles_labels()[0]:
             figure.legend(loc="outside upper center", ncols=2)
     return figure

@@ -100,9 +100,10 @@ def stations(records, _baseline):
 def interference(records, _baseline):
     """What is left of a victim's rate and latency beside each attack."""
     attacked = [record for record in records if "attack" in record["metrics"]]
-    most = max((record["metrics"]["attackers"] for record in attacked), default=0)
+    groups = {(record["metrics"]["attackers"], record["metrics"]["victim_mpps"])
+              for record in attacked}
     found = {record["scenario"]: record for record in attacked
-             if record["metrics"]["attackers"] == most}
+             if (record["metrics"]["attackers"], record["metrics"]["victim_mpps"]) == max(groups)}
     mine = [found[name] for name in CATALOG if name in found]
     if not mine:
         return None

@@ -163,8 +163,10 @@ def write_shim(ports, *, card="card"):
         "module shim;", *imports,
         '  import "DPI-C" function int unsigned oc_tick(input int unsigned free);',
         "  logic clk, rst, wake;", "  int unsigned answer;", *declare, "",
-        f"  {card} {card} (", ",\n".join(["    .clk(clk)", "    .rst(rst)", *connect]), "  );", "",
-        "  always @(posedge clk) begin", "    if (rst) begin", "      wake <= 1'b0;",
+        # What can be written from outside is followed at every edge by all that depends on it.
+        "  logic reset = 1'b1;", "  always @(posedge clk) reset <= rst;", "",
+        f"  {card} {card} (", ",\n".join(["    .clk(clk)", "    .rst(reset)", *connect]), "  );",
+        "", "  always @(posedge clk) begin", "    if (reset) begin", "      wake <= 1'b0;",
         "      answer = 0;", *reset, "    end else begin", *puts,
         f"      answer = oc_tick({' | '.join(free) or '0'});", *taken, *gets,
         "      wake <= answer[18];", "    end", "  end", "endmodule", ""]
