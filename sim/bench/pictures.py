@@ -160,8 +160,8 @@ def block_rates(records, baseline):
         return None
     used = [record for _, rows in depth for _, record in rows] + [r for _, r in sizes]
     software = software_named(baseline, "qemu-nvme")
-    figure, both = canvas(2.2, columns=2 if sizes else 1, caption=_card(used) + " Eight drives, commands "
-                                   "submitted again as they end; the media answer as the card's "
+    figure, both = canvas(2.2, columns=2 if sizes else 1, caption=_card(used) + " Eight drives, "
+                          "commands submitted again as they end; the media answer as the card's "
                                    "DRAM does." + _measured(software, baseline.get("machine")))
     left, right = both[0], both[-1]
     for n, (octets, rows) in enumerate(depth):
