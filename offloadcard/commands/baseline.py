@@ -10,8 +10,10 @@ __all__ = ["run"]
 def run(*, tier, repeats, seconds, json_path):
     """Measure; ``True`` if anything could be measured."""
     try:
-        report = late("sim.software.command").run(tier, json_path, repeats=repeats,
-                                                  seconds=seconds, console=console)
+        command = late("sim.software.command")
+        tiers = {**command.TIERS, 1: (*command.TIERS[1], late("sim.qemu.exits"))}
+        report = command.run(tier, json_path, repeats=repeats, seconds=seconds, console=console,
+                             tiers=tiers)
     except ValueError as error:
         raise CommandError(str(error)) from None
     return any("value" in result for result in report["results"])

@@ -57,8 +57,8 @@ def _copy_program(tree, name):
         target.symlink_to(path)
 
 
-def initrd(script, path, work):
-    """Write a cpio archive with busybox, the modules, our words and ``script`` to ``path``."""
+def initrd(script, path, work, *, modules=MODULES):
+    """Write a cpio archive with busybox, ``modules``, our words and ``script`` to ``path``."""
     packages = needs.missing(GUEST)
     if packages:
         raise QemuError(f"a guest needs packages that are missing; get them by: apt install "
@@ -70,7 +70,7 @@ def initrd(script, path, work):
     shutil.copy("/bin/busybox", tree / "bin/busybox")
     for tool in _TOOLS:
         _copy_program(tree, tool)
-    files = closure(folder)
+    files = closure(folder, modules)
     for module in files:
         shutil.copy(module, tree / "lib/card" / module.name)
     (tree / "lib/card/order").write_text("".join(f"{module.name}\n" for module in files))

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sim.qemu import exits
 from sim.software import command, measure, ovs, qemu, traffic, vhost, xdp
 from sim.software.measure import Skip
 
@@ -27,6 +28,21 @@ def test_the_doorbell_falls_out_of_a_slope():
     assert qemu.slope(rows) == pytest.approx(2e-6)
     with pytest.raises(ValueError, match="two sizes"):
         qemu.slope([rows[0], rows[0]])
+
+
+def test_exits_are_what_more_reads_add():
+    """What a boot costs besides its reads falls out."""
+    def boot(reads):
+        return exits.counted("".join(
+            ["pci_nvme_mmio_doorbell_sq sqid 0 new_tail 1\n"] * 31
+            + ["pci_nvme_mmio_doorbell_sq sqid 1 new_tail 1\n",
+               "7@16.25:pci_nvme_mmio_doorbell_cq cqid 1 new_head 1\n"] * reads),
+            f"Linux\nINTERRUPTS nvme 12 {12 + reads}\n")
+
+    assert exits.per_read("nvme", {n: boot(n) for n in (600, 200)}) == [(2.0, 1.0)]
+    assert exits.per_read("virtio-blk", {n: boot(n) for n in (2, 4, 6)}) == [(0, 0)] * 2
+    with pytest.raises(ValueError, match="two or more"):
+        exits.per_read("nvme", {200: boot(200)})
 
 
 class _Tier:
