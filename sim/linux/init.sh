@@ -31,6 +31,8 @@ if [ -n "$SCRIPT" ]; then
     bash "$REPO/sim/linux/job.sh" "$OUT/$SCRIPT" </dev/null
     code=$?
 elif [ "$GUEST" = 0 ]; then
+    [ "$GUESTS" = 1 ] ||
+        bash "$REPO/sim/linux/job.sh" "$REPO/sim/linux/join.sh" </dev/null >/dev/null
     # Nothing but the guest's own timers moves virtual time: without them nobody looks at the keys.
     (exec {never}<> <(:); while :; do read -rt 0.02 -u $never; done) &
     echo "Linux $(uname -r) on the card. Leave with exit or Ctrl-D."
