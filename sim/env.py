@@ -92,7 +92,11 @@ class Env:
 
     async def start(self, *, link_up=True):
         """Clock, reset, an empty world, the link up."""
-        world = self.world
+        world  = self.world
+        period = round(1_000_000 / self.config.clock_mhz)
+        if world.cycle:  # a card runs from before: it stands still before its world is emptied
+            self.dut.rst.value = 1
+            await Timer(2 * period, "ps")
         world.set(**self.link.settings(self.config), quiet_clocks=self.quiet_clocks)
         world.reset()
         world.capability(self._capability())
@@ -104,7 +108,6 @@ class Env:
             world.range(base, size, "mmio")
         self._masks()
         self.dut.rst.value = 1
-        period = round(1_000_000 / self.config.clock_mhz)
         self._clock = Clock(self.dut.clk, period, unit="ps", impl="gpi")
         self._clock.start()
         await Timer(10 * period, "ps")
