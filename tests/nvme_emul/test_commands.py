@@ -25,6 +25,18 @@ def ranges(*pairs):
     return b"".join(pack(DsmRange, {"cattr": 0, "nlb": nlb, "slba": slba}) for slba, nlb in pairs)
 
 
+async def two_drives(bench, ctx):
+    """Drivers of functions 1 and 4, each with a volume of 128 blocks and a queue."""
+    drivers = []
+    for function_id in (1, 4):
+        await bench.volume(ctx, function_id, 1, base=0x10000 * function_id, blocks=128)
+        drivers.append(Driver(bench, function_id))
+    for driver in drivers:
+        await driver.enable(ctx)
+        await driver.create_queue(ctx, 1)
+    return drivers
+
+
 def test_dataset_management():
     """Deallocated blocks read as zeros and no others; a hostile list is refused."""
     bench = Bench(FAST, stall=0.1)
@@ -111,12 +123,7 @@ def test_smart_and_error_log():
     bench = Bench(FAST)
 
     async def test(ctx):
-        for function_id in (1, 4):
-            await bench.volume(ctx, function_id, 1, base=0x10000 * function_id, blocks=128)
-        driver, other = Driver(bench, 1), Driver(bench, 4)
-        for each in (driver, other):
-            await each.enable(ctx)
-            await each.create_queue(ctx, 1)
+        driver, other = await two_drives(bench, ctx)
 
         async def log(driver, page, octets):
             cqe = await driver.admin(ctx, AdminOpcode.GET_LOG_PAGE, prp1=0x40000,
@@ -174,12 +181,7 @@ def test_abort():
     bench = Bench(FAST)
 
     async def test(ctx):
-        for function_id in (1, 4):
-            await bench.volume(ctx, function_id, 1, base=0x10000 * function_id, blocks=128)
-        driver, other = Driver(bench, 1), Driver(bench, 4)
-        for each in (driver, other):
-            await each.enable(ctx)
-            await each.create_queue(ctx, 1)
+        driver, other = await two_drives(bench, ctx)
 
         async def abort(driver, sqid, cid):
             cqe = await driver.admin(ctx, AdminOpcode.ABORT, cdw10=cid << 16 | sqid)
