@@ -13,6 +13,8 @@ done <<'END'
 4k   1  256k
 4k   16 1m
 4k   64 2m
-64k  8  4m
+64k  1  1m
+64k  64 4m
 1m   4  8m
+1m   64 16m
 END
