@@ -263,9 +263,8 @@ class Session:
         }
 
 
-@cocotb.test()
-async def guests(dut):
-    """Boot the guests that the arguments name, and report."""
+async def live_through(dut, kind):
+    """One session of that kind, as the arguments say, from the first clock to the report."""
     given = arguments()
     config = CardConfig(**given["config"])
     octets = sum(_DRIVE_OCTETS if isinstance(d, str) else d for d in given["drives"].values())
@@ -275,10 +274,16 @@ async def guests(dut):
     async with Env(dut, config, LinkConfig(seed=given["seed"]), log=log, guest_octets=1 << 24,
                    dram_octets=max(1 << 28, octets + count * _DRIVE_OCTETS),
                    quiet_clocks=given["quiet_clocks"]) as env:
-        session = Session(env, given)
+        session = kind(env, given)
         await session.provide()
         await session.live()
         session.controller.slowpath.stop()
         session.write_files()
         session._keep_drives()
         report(**session.result())
+
+
+@cocotb.test()
+async def guests(dut):
+    """Boot the guests that the arguments name, and report."""
+    await live_through(dut, Session)

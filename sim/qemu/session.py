@@ -16,13 +16,11 @@ from pathlib import Path
 
 import cocotb
 
-from offloadcard.config import CardConfig
 from offloadcard.control.dhcp import Lease
 from sim.bridge.qemu import QemuFunction
-from sim.env import Env, arguments, report
-from sim.link.config import LinkConfig
 from sim.linux.fabric import VTEP
 from sim.linux.session import Session as CardSession
+from sim.linux.session import live_through
 
 from . import boot_server
 from .boot_server import BootServer
@@ -30,7 +28,6 @@ from .boot_server import BootServer
 _LINK, _ROUTER = IPv4Network("10.0.0.0/24"), IPv4Address("10.0.0.1")
 _STEP_NS = 400      # of the card's time between two looks at the sockets
 _NAP_S = 0.02       # of a sleep while nothing happens
-_DRIVE_OCTETS = 64 << 20
 _LAST_WORDS_S = 20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -171,16 +168,4 @@ class Session(CardSession):
 @cocotb.test()
 async def guests(dut):
     """Boot the guests that the arguments name, and report."""
-    given = arguments()
-    octets = sum(_DRIVE_OCTETS if isinstance(d, str) else d for d in given["drives"].values())
-    count = sum(len(guest["functions"]) for guest in given["guests"])
-    async with Env(dut, CardConfig(**given["config"]), LinkConfig(seed=given["seed"]),
-                   guest_octets=1 << 24, dram_octets=max(1 << 28, octets + count * _DRIVE_OCTETS),
-                   quiet_clocks=given["quiet_clocks"]) as env:
-        session = Session(env, given)
-        await session.provide()
-        await session.live()
-        session.controller.slowpath.stop()
-        session.write_files()
-        session._keep_drives()
-        report(**session.result())
+    await live_through(dut, Session)
