@@ -19,7 +19,7 @@ def _config(preset):
     return PRESETS[preset]
 
 
-def _script(path, guests, config):
+def _script(path, guests, cards, config):
     scripts = late("sim.linux.script")
     if path is not None:
         try:
@@ -30,12 +30,21 @@ def _script(path, guests, config):
         if guests is not None and guests != len(script.functions):
             raise CommandError(f"--guests must be {len(script.functions)} as the script says, "
                                f"not {guests}")
+        if cards not in (None, 1 + bool(script.cards)):
+            raise CommandError(f"--cards must be {1 + bool(script.cards)} as the script says, "
+                               f"not {cards}")
         return script
+    if cards not in (None, 1, 2):
+        raise CommandError(f"--cards must be 1 or 2, not {cards}")
+    if cards == 2 and guests not in (None, 2):
+        raise CommandError(f"--guests must be 2 with two cards, not {guests}")
+    guests = cards if guests is None else guests
     wanted = {None: (("pf0", "pf1"),), 1: (("pf0", "pf1"),),
               2: (("net0", "nvme0"), ("net1", "nvme1"))}
     if guests not in wanted:
         raise CommandError(f"--guests must be 1 or 2, not {guests}")
-    return scripts.Script(Path("shell"), functions=wanted[guests], timeout=7 * 24 * 3600)
+    return scripts.Script(Path("shell"), functions=wanted[guests],
+                          cards=(0, 1) if cards == 2 else (), timeout=7 * 24 * 3600)
 
 
 def _file(option, path):
@@ -54,7 +63,7 @@ def _terminal():
     return Path(os.ttyname(sys.stdin.fileno()))
 
 
-def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt_ns, out,
+def run(*, script, guests, cards, preset, kernel, seed, waves, pcap, mmio_ns, interrupt_ns, out,
         table):
     """Run the script, or give a shell; its exit code."""
     if table:
@@ -63,7 +72,7 @@ def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt
                           + ("is written" if module.write() else "is as it was"))
         return 0
     config = _config(preset)
-    wanted = _script(script, guests, config)
+    wanted = _script(script, guests, cards, config)
     waves, pcap = _file("--waves", waves), _file("--pcap", pcap)
     shell = script is None
     terminal = _terminal() if shell else None

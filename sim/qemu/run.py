@@ -142,7 +142,7 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
              "joined": [list(pair) for pair in script.joined], "drives": drives,
              "program": str(out / "program") if script.boot == "network" else None,
              "pcap": pcap and str(Path(pcap).resolve()), "tlp_log": None, "mmio_ns": 0,
-             "interrupt_ns": 0, "guests": guests}
+             "interrupt_ns": 0, "guests": guests, "card": 0, "cable": None, "others": []}
     try:
         report = build.run(made, "sim.qemu.session", arguments=given, timeout_s=script.timeout)
     finally:
