@@ -190,11 +190,11 @@ class Session:
     async def live(self):
         """Boot all guests, one behind the other; wait until the last has ended."""
         self.timeline.begin()
-        orders = Orders(self.given["orders"], self.timeline, self.controller, {
+        self.orders = Orders(self.given["orders"], self.timeline, self.controller, {
             name: self.root.ports[name].function_id for name in self._networked},
             self.attack if self.given["fiend"] else None)
         calendar = Calendar(self.folder / "calendar", self.timeline, note=self.note,
-                            chores=orders.carry_out, horizon=self._horizon)
+                            chores=self._chores, horizon=self._horizon)
         for number, guest in enumerate(self.given["guests"], 1):
             machine = UserModeLinux(self.root, number, guest["functions"],
                                     self.folder / f"g{number}", self.access)
@@ -233,6 +233,13 @@ class Session:
                 machine.stop()
             calendar.close()
             self.turns, self.spins = calendar.turns, calendar.spins
+
+    async def _chores(self, earliest_ns):
+        """While all guests stand still."""
+        for machine in self.machines:
+            if machine.keys is not None:
+                machine.keys.show()
+        await self.orders.carry_out(earliest_ns)
 
     def _horizon(self):
         return self.router.horizon_ns if self.given["cable"] else FOREVER
