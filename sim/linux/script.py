@@ -21,8 +21,8 @@ the tunnel end point of the others' networks behind the wire; a ``hostile`` gues
 are no fault of the card; the functions of ``fiend`` belong to a hostile machine (:mod:`.fiend`)
 that waits for the order ``attack``; a ``timeline`` is a log of all TLPs; ``cards`` are those of
 the guests, of two that are wire to wire; ``timeout`` is in seconds of wall time; ``cpus`` are those
-of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network``
-instead. The same script runs in every guest, which tells them apart by ``$GUEST``.
+of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network`` instead, or an ``os`` that
+is on its drive. The same script runs in every guest, which tells them apart by ``$GUEST``.
 """
 
 import re
@@ -116,8 +116,8 @@ def _joined(text):
 
 
 def _boot(text):
-    if text not in ("kernel", "drive", "network"):
-        raise ScriptError(f"must be kernel, drive or network, not {text!r}")
+    if text not in ("kernel", "drive", "network", "os"):
+        raise ScriptError(f"must be kernel, drive, network or os, not {text!r}")
     return text
 
 

@@ -52,7 +52,7 @@ def test_functions_drives_and_networks(tmp_path):
     ("colour = red", ("must be one of functions, networks, drives, joined, far, hostile, "
                       "fiend, timeline, memory, timeout, cpus, boot, cards, not 'colour'")),
     ("cards = 1 0", "a 0 or 1 for each guest, in order, not '1 0'"),
-    ("boot = tape", "kernel, drive or network, not 'tape'"),
+    ("boot = tape", "kernel, drive, network or os, not 'tape'"),
 ])
 def test_a_wrong_line_is_named(tmp_path, line, message):
     path = tmp_path / "x.sh"
