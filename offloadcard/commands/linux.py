@@ -1,22 +1,14 @@
 """``offloadcard linux``: a real Linux drives the card in virtual time; see ``sim/linux``."""
 
-import os
-import sys
 import time
 from pathlib import Path
 
-from .console import console, progress_bar
+from .console import console
 from .errors import CommandError
+from .guests import building, config_of, introduce, progress, terminal
 from .late import late
 
 __all__ = ["run"]
-
-
-def _config(preset):
-    from offloadcard.config import PRESETS
-    if preset not in PRESETS:
-        raise CommandError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-    return PRESETS[preset]
 
 
 def _script(path, guests, cards, config):
@@ -57,12 +49,6 @@ def _file(option, path):
     return path
 
 
-def _terminal():
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise CommandError("a shell needs a terminal; without one, give --script FILE")
-    return Path(os.ttyname(sys.stdin.fileno()))
-
-
 def run(*, script, guests, cards, preset, kernel, seed, waves, pcap, mmio_ns, interrupt_ns, out,
         table):
     """Run the script, or give a shell; its exit code."""
@@ -71,35 +57,27 @@ def run(*, script, guests, cards, preset, kernel, seed, waves, pcap, mmio_ns, in
             console.print(f"{module.DOCUMENT.name} "
                           + ("is written" if module.write() else "is as it was"))
         return 0
-    config = _config(preset)
+    config = config_of(preset)
     wanted = _script(script, guests, cards, config)
     waves, pcap = _file("--waves", waves), _file("--pcap", pcap)
     shell = script is None
-    terminal = _terminal() if shell else None
+    place = terminal() if shell else None
     kernels, play, build = (late("sim.linux.kernel"), late("sim.linux.play"), late("sim.build"))
     started = time.monotonic()
     try:
-        with progress_bar("Linux", 1.0) as step:
-            done = 0.0
-
-            def say(text, now):
-                nonlocal done
-                step(text, now - done)
-                done = now
-
+        with progress("Linux") as say:
             program = kernels.kernel(kernel, say=say)
         if not shell:
-            console.print(f"{wanted.name}: {wanted.shows}", highlight=False, markup=False)
+            introduce(wanted)
         many = len(wanted.functions) > 1
 
         def follow(guest, line):
             print(f"{guest}| {line}" if many else line, flush=True)
 
         outcome = play.play(
-            wanted, config, program, shell=shell, terminal=terminal, out=out,
+            wanted, config, program, shell=shell, terminal=place, out=out,
             follow=None if shell else follow, seed=seed, mmio_ns=mmio_ns,
-            interrupt_ns=interrupt_ns, waves=waves, pcap=pcap,
-            say=lambda text: console.print(f"building the card: {text}", highlight=False))
+            interrupt_ns=interrupt_ns, waves=waves, pcap=pcap, say=building)
     except (kernels.KernelError, build.BuildError) as error:
         raise CommandError(str(error)) from None
     except build.RunError as error:
