@@ -58,6 +58,10 @@ class CountedPort(SimulatedPort):
     async def write(self, address, data):
         return await self._timed(super().write(address, data))
 
+    async def burst(self, writes, read=None):
+        self.accesses += len(writes)
+        return await self._timed(super().burst(writes, read))
+
 
 def _segment(source, destination, ports, flags):
     """A TCP segment without data, between two ``(MAC, address)``."""

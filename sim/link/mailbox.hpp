@@ -17,6 +17,7 @@ struct Access {
     uint32_t ticket, address;
     bool write;
     uint64_t data;
+    bool follows;  // may leave before what is in front of it was answered
 };
 struct Reply {
     uint64_t data;
@@ -25,10 +26,11 @@ struct Reply {
 
 extern std::deque<Packet> exceptions, injected;
 extern std::deque<Access> accesses;
-extern bool outstanding;
+extern uint32_t outstanding;  // of the accesses in front
 
 void reset();
-uint32_t access(uint32_t address, bool write, uint64_t data);
+uint32_t access(uint32_t address, bool write, uint64_t data, bool follows);
+bool may_leave();
 void replied(uint64_t data, bool error);
 Reply *reply_of(uint32_t ticket);
 void forget(uint32_t ticket);
