@@ -31,7 +31,8 @@ uint32_t access(uint32_t address, bool write, uint64_t data, bool follows) {
 
 // The next access that was not offered to the card yet.
 bool may_leave() {
-    return outstanding < accesses.size() && (!outstanding || accesses[outstanding].follows);
+    return outstanding < accesses.size() && outstanding < BURST &&
+           (!outstanding || accesses[outstanding].follows);
 }
 
 void replied(uint64_t data, bool error) {

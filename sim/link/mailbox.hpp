@@ -24,6 +24,8 @@ struct Reply {
     bool error, done;
 };
 
+constexpr uint32_t BURST = 32;  // MANAGEMENT_BURST of the card's ports
+
 extern std::deque<Packet> exceptions, injected;
 extern std::deque<Access> accesses;
 extern uint32_t outstanding;  // of the accesses in front

@@ -267,6 +267,21 @@ def test_a_packet_behind_its_own_flow_is_only_looked_up():
     assert done == [(0, 20_000), (1, 21_000), (2, 22_000), (3, 42_000)]
 
 
+def test_a_packet_of_a_known_flow_is_only_looked_up():
+    """It shares an order slot with a flow that is not known; what is known is asked when a core
+    begins with it."""
+    known = set()
+    scheduler = Scheduler(cores=1, service_ns=20_000, known_ns=1_000,
+                          is_known=known.__contains__)
+    for number, flow in enumerate(("new", "old", "other", "old")):
+        scheduler.admit(number, slot=3, function=2, now=0, flow=flow)
+    known.add("old")
+    done = []
+    while (now := scheduler.next_done()) is not None:
+        done.append((scheduler.take(now), now))
+    assert done == [(0, 20_000), (1, 21_000), (2, 41_000), (3, 42_000)]
+
+
 def test_who_floods_the_slow_path_waits_behind_himself():
     """Two hundred exceptions of one function wait; another's only one is served next."""
     async def told(card, controller):
