@@ -275,6 +275,14 @@ class Env:
         ticket = self.world.management(address, write, value)
         return await self._finish(Event.MANAGEMENT, ticket, self.world.management_reply, 100_000)
 
+    async def management_burst(self, accesses):
+        """``(data, error)`` of each of ``(address, write, value)``, all to one house, which follow
+        each other without waiting."""
+        tickets = [self.world.management(*access, follows=number > 0)
+                   for number, access in enumerate(accesses)]
+        return [await self._finish(Event.MANAGEMENT, ticket, self.world.management_reply, 100_000)
+                for ticket in tickets]
+
     async def management_read(self, address):
         """A 64-bit register; ``KeyError`` where none answers."""
         value, error = await self.management(address, False)

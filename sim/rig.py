@@ -15,53 +15,21 @@ import cocotb
 
 from offloadcard.control.controller import Controller, Limit, NetworkFunction
 from offloadcard.control.network import Fabric, Port, Remote, VirtualNetwork
-from offloadcard.control.ports import CardPort, ManagementError
 from offloadcard.control.volumes import Volume
 
+from .card_port import SimulatedPort
 from .env import Env
 from .host.machine import Machine
 from .host.nvme_driver import NvmeDriver
 from .host.pci_regs import PCI_CAP_ID_EXP
 from .host.virtio_net_driver import VirtioNetDriver
 
-__all__ = ["FABRIC", "EnvCardPort", "Rig", "virtual_network"]
+__all__ = ["FABRIC", "Rig", "virtual_network"]
 
 HOST = 0  # the provider's own guest number: physical functions
 
 FABRIC = Fabric(IPv4Address("192.0.2.1"), bytes.fromhex("020000000aa1"),
                 bytes.fromhex("020000000aa2"))
-
-
-class EnvCardPort(CardPort):
-    """The card's processor in simulation: management and exception path of an ``Env``."""
-
-    def __init__(self, env):
-        self.env = env
-
-    async def read(self, address):
-        try:
-            return await self.env.management_read(address)
-        except KeyError as error:
-            raise ManagementError(address, write=False) from error
-
-    async def write(self, address, data):
-        try:
-            await self.env.management_write(address, data)
-        except KeyError as error:
-            raise ManagementError(address, write=True) from error
-
-    async def receive(self, timeout_ns=None):
-        found = await self.env.wait_exception(1_000_000 if timeout_ns is None else timeout_ns)
-        return found and found[1]
-
-    async def inject(self, octets):
-        self.env.inject(octets)
-
-    def now_ns(self):
-        return self.env.now_ns
-
-    async def sleep(self, ns):
-        await self.env.bus.sleep(ns)
 
 
 def virtual_network(vni, prefixes, remotes=(), *, gateway_mac="020000000a01"):
@@ -120,7 +88,7 @@ class Rig:
     async def control(self, *, fabric=FABRIC, seed=0x0FF1_0ADC_A4D0_5EED, **options):
         """Attach the controller and start its slow path."""
         self.controller = await Controller.attach(
-            EnvCardPort(self.env), fabric=fabric, seed=seed,
+            SimulatedPort(self.env), fabric=fabric, seed=seed,
             dram_octets=self.env.dram_octets, **options)
         self._slowpath = cocotb.start_soon(self.controller.slowpath.run())
         return self.controller

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from ..gft import spec
+from ..rtl.octets import size_of
 from .flow import Direction, Flow, Verdict
 
-__all__ = ["flow_of_key", "key_of_flow", "entry_of_decision", "Stamp"]
+__all__ = ["flow_of_key", "key_of_exception", "key_of_flow", "entry_of_decision", "Stamp"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Stamp:
     generation: int
     cookie:     int = 0
     layer_set:  int = 0
+
+
+def key_of_exception(descriptor):
+    """Octets of the key that an exception's descriptor carries."""
+    return descriptor.key.as_bits().to_bytes(size_of(spec.Key), "little")
 
 
 def flow_of_key(key):

@@ -26,10 +26,11 @@ class FlowTableError(Exception):
 
 
 class FlowTable:
-    """One command at a time, each awaited to its completion.
+    """Commands in order, each awaited to its completion.
 
     Keys and entries are staged in registers that keep their value, and nobody else writes them:
-    only the words that differ from the last command's are written. ``clock_mhz`` is the card's
+    only the words that differ from the last command's are written, in one burst with the command
+    itself. A completion is taken away by the next command's burst. ``clock_mhz`` is the card's
     clock, by which limits are counted.
     """
 
@@ -42,7 +43,8 @@ class FlowTable:
         self.flows     = None
         self._mutex    = Mutex(port)
         self._tag      = 0
-        self._staged   = {}  # register -> octets that it holds
+        self._staged   = {}     # register -> value that it holds
+        self._taken    = False  # the completion that is shown was read
 
     async def start(self, *, seed, exception_limit=None):
         """Key the hashes, wait until the tables are clear, and let both directions look up.
@@ -52,6 +54,7 @@ class FlowTable:
         """
         async with self._mutex:
             self._staged.clear()
+            self._taken = False
             self.flows = await self.house.read("FLOWS")
             if exception_limit is None:
                 exception_limit = 2 * await self.house.read("ORDER_BUDGET")
@@ -71,40 +74,42 @@ class FlowTable:
         """Drop whatever comes in, both ways."""
         await self.house.write("CONTROL", {"guest_enable": 0, "wire_enable": 0})
 
-    async def _command(self, opcode, *, handle, epoch=0):
+    def _staging(self, **structures):
+        """Writes that let the registers ``KEY0`` … and ``ENTRY0`` … hold these octets."""
+        words = {f"{prefix}{at // 8}": int.from_bytes(octets[at:at + 8], "little")
+                 for prefix, octets in structures.items() for at in range(0, len(octets), 8)}
+        return {name: word for name, word in words.items() if self._staged.get(name) != word}
+
+    async def _command(self, opcode, *, handle, epoch=0, **structures):
         self._tag = (self._tag + 1) & 0xFFFF
-        await self.house.write("COMMAND", {"opcode": opcode, "tag": self._tag, "handle": handle,
-                                           "epoch": epoch})
+        words = self._staging(**structures)
+        for name in words:
+            self._staged.pop(name, None)  # should a write fail
+        pops, self._taken = [("COMPLETION_POP", 1)] if self._taken else [], True
+        done = await self.house.burst(
+            [*pops, *words.items(),
+             ("COMMAND", {"opcode": opcode, "tag": self._tag, "handle": handle, "epoch": epoch})],
+            read="COMPLETION")
+        self._staged.update(words)
         for _ in range(self._patience):
-            done = await self.house.read("COMPLETION")
             if done.valid:
-                await self.house.write("COMPLETION_POP", 1)
                 if done.tag != self._tag:
                     raise FlowTableError(f"completion of tag {done.tag}, not {self._tag}")
                 return Status(done.status), done.handle
+            done = await self.house.read("COMPLETION")
         raise FlowTableError(f"{opcode.name} of row {handle} is not completed")
-
-    async def _stage(self, prefix, octets):
-        """Let the registers ``prefix0``, ``prefix1``, … hold ``octets``."""
-        for number in range(len(octets) // 8):
-            name, word = f"{prefix}{number}", octets[8 * number:8 * number + 8]
-            if self._staged.get(name) != word:
-                self._staged.pop(name, None)  # should the write fail
-                await self.house.write(name, int.from_bytes(word, "little"))
-                self._staged[name] = word
 
     async def insert(self, key, entry, *, handle):
         """Put ``entry`` (fields) under ``key`` (octets) into row ``handle``: status and row."""
         async with self._mutex:
-            await self._stage("KEY", key)
-            await self._stage("ENTRY", pack(FlowEntry, entry))
-            return await self._command(Opcode.INSERT, handle=handle)
+            return await self._command(Opcode.INSERT, handle=handle, KEY=key,
+                                       ENTRY=pack(FlowEntry, entry))
 
     async def update(self, entry, *, handle):
         """Another action for row ``handle``."""
         async with self._mutex:
-            await self._stage("ENTRY", pack(FlowEntry, entry))
-            return (await self._command(Opcode.UPDATE, handle=handle))[0]
+            return (await self._command(Opcode.UPDATE, handle=handle,
+                                        ENTRY=pack(FlowEntry, entry)))[0]
 
     async def delete(self, *, handle):
         """Row ``handle`` is free again."""

@@ -26,17 +26,32 @@ class House:
 
     async def read(self, name):
         """Value of a register: a constant of its structure, or an integer."""
+        return self._value(name, await self.port.read(self._place(name)[0]))
+
+    def _value(self, name, word):
+        """What ``word``, the register's group, says of it."""
         register = self.registers[name]
-        word = await self.port.read(house_address(self.house, register.offset & ~7))
-        value = word >> register.offset % 8 * 8 & (1 << register.width) - 1
+        value = word >> self._place(name)[1] & (1 << register.width) - 1
         is_plain = isinstance(register.shape, int | Shape)
         return value if is_plain else register.shape.from_bits(value)
 
     async def write(self, name, value):
         """Write a register that stands alone in its 8 octets."""
+        address, shift = self._place(name)
+        await self.port.write(address, _bits(self.registers[name], value) << shift)
+
+    def _place(self, name):
+        """The register's address, and the bit of its group where it begins."""
         register = self.registers[name]
-        await self.port.write(house_address(self.house, register.offset & ~7),
-                              _bits(register, value) << register.offset % 8 * 8)
+        return house_address(self.house, register.offset & ~7), register.offset % 8 * 8
+
+    async def burst(self, writes, read):
+        """Write registers by name, ``(name, value)``, then read one; without waiting between."""
+        words = [(self._place(name)[0],
+                  _bits(self.registers[name], value) << self._place(name)[1])
+                 for name, value in writes]
+        word = await self.port.burst(words, self._place(read)[0])
+        return self._value(read, word)
 
     async def write_wide(self, prefix, octets):
         """Write ``octets`` into the 64-bit registers ``prefix0``, ``prefix1``, …"""

@@ -30,6 +30,13 @@ class CardPort(ABC):
     async def write(self, address, data):
         """Write 64 bits; :class:`ManagementError` on an error."""
 
+    async def burst(self, writes, read=None):
+        """Write all ``(address, data)`` of one house, up to 31; then read, if asked to. A port that
+        can does so without waiting for each answer."""
+        for address, data in writes:
+            await self.write(address, data)
+        return None if read is None else await self.read(read)
+
     @abstractmethod
     async def receive(self, timeout_ns=None):
         """Octets of the next packet of ``exceptions``, or ``None`` after ``timeout_ns``."""

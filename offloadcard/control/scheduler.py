@@ -13,15 +13,16 @@ class Scheduler:
     So whoever floods the slow path waits behind himself: another's packet is served after at most
     one packet of each other function.
 
-    ``cores`` serve a packet for ``service_ns`` each; one that waited behind another of its own flow
-    is only looked up, for ``known_ns``.
+    ``cores`` serve a packet for ``service_ns`` each; one that waited behind another of its flow, or
+    whose flow ``is_known`` when a core begins with it, is only looked up, for ``known_ns``.
     """
 
-    def __init__(self, *, cores, service_ns, known_ns=None):
+    def __init__(self, *, cores, service_ns, known_ns=None, is_known=lambda flow: False):
         if cores < 1:
             raise ValueError(f"`cores` must be at least 1, not {cores!r}")
         self.service_ns = service_ns
         self.known_ns   = service_ns if known_ns is None else known_ns
+        self._is_known  = is_known
         self._free_at   = [0] * cores  # heap: when each idle core became idle
         self._slots     = {}           # slot -> deque of (arrival, function, flow, packet)
         self._turns     = deque()      # functions that have a slot waiting, in turn
@@ -62,7 +63,7 @@ class Scheduler:
             else:
                 del self._waiting[function]
             arrival, _, flow, packet = self._slots[slot][0]
-            known = flow is not None and self._decided.get(slot) == flow
+            known = flow is not None and (self._decided.get(slot) == flow or self._is_known(flow))
             service = self.known_ns if known else self.service_ns
             done = max(heapq.heappop(self._free_at), arrival) + service
             self.busy_ns += service

@@ -11,7 +11,7 @@ from ..gft import spec
 from ..rtl.octets import pack, size_of, unpack
 from . import dhcp, icmp_error, neighbour
 from .aging import Aging
-from .encode import Stamp, entry_of_decision, flow_of_key, key_of_flow
+from .encode import Stamp, entry_of_decision, flow_of_key, key_of_exception, key_of_flow
 from .flow import Verdict
 from .flow_book import Connections, FlowBook, FlowRecord
 from .policy import evaluate
@@ -52,11 +52,10 @@ class SlowPath:
     ``network`` answers ``layers_of(function_id)``, ``receiver_of(flow)``, ``template_of(tunnel)``,
     ``mac_of(function_id, asker, target)``, ``lease_of(function_id, mac)`` and
     ``router_of(function_id, address)``. ``cores`` and ``service_ns`` are the processor: a packet is
-    done ``service_ns`` after its core began with it, or ``known_ns`` if the packet before it in its
-    slot was of the same flow: then nothing is decided, a key is looked up. Both times are guesses,
-    to be stated beside every connection rate (:attr:`parameters`). With ``pairs`` the first packet
-    of a connection has its replies decided, too, within the same service time, so that each
-    connection comes here once.
+    done ``service_ns`` after its core began with it, or ``known_ns`` if its flow was decided before
+    (it shares an order slot with a flow that waits): a key is looked up. Both are guesses, to be
+    stated beside every connection rate (:attr:`parameters`). With ``pairs`` the first packet of a
+    connection has its replies decided, too, within one service: each connection comes here once.
 
     Every ``epoch_ns`` an epoch ends (0: never); flows that no packet has met for ``idle_epochs`` of
     them go. A flow whose FIN was seen goes ``linger_ns`` later, one with RST at once.
@@ -69,7 +68,8 @@ class SlowPath:
                  quota=None, pairs=False, epoch_ns=0, idle_epochs=2, linger_ns=1_000_000):
         if idle_epochs < 1:
             raise ValueError(f"`idle_epochs` must be at least 1, not {idle_epochs!r}")
-        self.scheduler   = Scheduler(cores=cores, service_ns=service_ns, known_ns=known_ns)
+        self.scheduler   = Scheduler(cores=cores, service_ns=service_ns, known_ns=known_ns,
+                                     is_known=self._is_known)
         self.port        = port
         self.table       = table
         self.network     = network
@@ -130,10 +130,9 @@ class SlowPath:
         """Let a packet wait for its turn: its sender's, or the wire's."""
         descriptor = unpack(spec.ExceptionDescriptor, packet[:_HEAD])
         wire = descriptor.direction == spec.Direction.WIRE
-        self.scheduler.admit((descriptor, packet[_HEAD:_HEAD + descriptor.length]),
+        flow = key_of_exception(descriptor) if descriptor.reason in _DECIDES else None
+        self.scheduler.admit((descriptor, packet[_HEAD:_HEAD + descriptor.length]), flow=flow,
                              slot=descriptor.order_slot, now=now,
-                             flow=descriptor.key.as_bits() if descriptor.reason in _DECIDES
-                             else None,
                              function=None if wire else descriptor.function_id)
 
     async def serve_events(self):
@@ -172,13 +171,11 @@ class SlowPath:
         await self.port.inject(head + frame)
 
     async def _decide(self, descriptor, frame):
-        key_octets = descriptor.key.as_bits().to_bytes(size_of(spec.Key), "little")
+        key_octets = key_of_exception(descriptor)
         record = self.book.by_key.get(key_octets)
-        if descriptor.reason == spec.Reason.GENERATION and record is not None:
-            if not self._is_fresh(record):
-                await self.refresh(record)
-            return spec.Verdict.LOOKUP
         if record is not None:
+            if descriptor.reason == spec.Reason.GENERATION and not self._is_fresh(record):
+                await self.refresh(record)
             return spec.Verdict.LOOKUP
         if await self._lease(descriptor, frame):
             return spec.Verdict.DROP
@@ -188,7 +185,7 @@ class SlowPath:
         return await self._new_flow(key_octets, flow)
 
     async def _time_exceeded(self, descriptor, frame):
-        """Tell the guest that its packet ended at the router of its network."""
+        """Tell the guest that its packet ended at its network's router."""
         told = icmp_error.sender_of(frame)
         if descriptor.direction != spec.Direction.GUEST or told is None:
             return
@@ -342,6 +339,10 @@ class SlowPath:
 
     def _is_fresh(self, record):
         return record.generation == self.generations.get(record.owner, (0, 0))[0]
+
+    def _is_known(self, key):
+        record = self.book.by_key.get(key)
+        return record is not None and self._is_fresh(record)
 
     async def refresh(self, record):
         """Decide a flow again, in place."""

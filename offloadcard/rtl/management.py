@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .ports import ManagementPort
+from .ports import MANAGEMENT_BURST, ManagementPort
 from .spec_card import HOUSE_SHIFT, HOUSES
 
 __all__ = ["ManagementSteer"]
@@ -13,13 +13,14 @@ __all__ = ["ManagementSteer"]
 class ManagementSteer(wiring.Component):
     """Hand each request to the house that address bits 19:16 name; hand its reply back.
 
-    Every request is answered once: a house that is not there is answered with ``error``, and so is
-    one that stays silent for 64 cycles, the promise of the port. A reply that comes later, or from
-    a house that was not asked, is swallowed.
+    Every request is answered once, in order: a house that is not there is answered with ``error``,
+    and so is one that stays silent for 64 cycles, the promise of the port. A reply that comes
+    later, or from a house that was not asked, is swallowed. A request to a second house while the
+    first owes replies reaches nobody; its ``error`` comes after them.
 
     Timing
     ------
-    2 cycles on top of the house's own.
+    2 cycles on top of the house's own; one request a cycle to one house.
 
     Parameters
     ----------
@@ -46,15 +47,18 @@ class ManagementSteer(wiring.Component):
         m = Module()
 
         requests, replies = self.management.requests, self.management.replies
-        house   = Signal(range(HOUSES + 1))
-        waiting = Signal()
-        left    = Signal(range(self.patience + 1))
+        house  = Signal(range(HOUSES + 1))
+        asked  = Signal(range(HOUSES + 1))
+        owed   = Signal(range(MANAGEMENT_BURST + 1))  # replies
+        left   = Signal(range(self.patience + 1))
 
         # Requests: one register, then to the house.
         number = requests.p.address[HOUSE_SHIFT:]
+        m.d.comb += asked.eq(Mux(number < HOUSES, number, HOUSES))
         for index, port in enumerate(self.houses):
             m.d.sync += [
-                port.requests.valid.eq(requests.valid & (number == index)),
+                port.requests.valid.eq(requests.valid & (number == index)
+                                       & ((owed == 0) | (house == index))),
                 port.requests.payload.eq(requests.payload),
             ]
 
@@ -70,17 +74,18 @@ class ManagementSteer(wiring.Component):
             with m.Default():
                 m.d.comb += answered.eq(1)
         silent = Signal()
-        m.d.comb += silent.eq(left == 0)
-        m.d.sync += replies.valid.eq(0)
-        with m.If(requests.valid & ~waiting):
-            m.d.sync += [waiting.eq(1), left.eq(self.patience),
-                         house.eq(Mux(number < HOUSES, number, HOUSES))]
-        with m.Elif(waiting):
+        ends   = Signal()
+        m.d.comb += [silent.eq(left == 0), ends.eq((owed != 0) & (answered | silent))]
+        m.d.sync += [replies.valid.eq(ends), owed.eq(owed + requests.valid - ends)]
+        with m.If(ends):
+            m.d.sync += replies.payload.eq(reply)
+            with m.If(~answered):
+                m.d.sync += [replies.p.error.eq(1), replies.p.data.eq(0)]
+        with m.If(ends | (owed == 0)):
+            m.d.sync += left.eq(self.patience)
+        with m.Else():
             m.d.sync += left.eq(left - 1)
-            with m.If(answered | silent):
-                m.d.sync += [waiting.eq(0), replies.valid.eq(1)]
-                m.d.sync += replies.payload.eq(reply)
-                with m.If(~answered):
-                    m.d.sync += [replies.p.error.eq(1), replies.p.data.eq(0)]
+        with m.If(requests.valid & (owed == 0)):
+            m.d.sync += house.eq(asked)
 
         return m

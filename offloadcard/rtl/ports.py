@@ -12,7 +12,7 @@ __all__ = [
     "dma_read_request", "dma_read_beat", "DmaReadPort", "dma_write_beat", "dma_write_answer",
     "DmaWritePort", "mmio_request", "mmio_reply", "MmioPort", "interrupt_request",
     "interrupt_answer", "InterruptPort", "lifecycle_stop", "lifecycle_drained", "LifecyclePort",
-    "management_request", "management_reply", "ManagementPort", "DramPort",
+    "MANAGEMENT_BURST", "management_request", "management_reply", "ManagementPort", "DramPort",
     "PORT_GUEST", "PORT_WIRE", "PORT_CONTROL",
 ]
 
@@ -244,6 +244,9 @@ class LifecyclePort(wiring.Signature):
 
 # --- management ---------------------------------------------------------------------------------
 
+MANAGEMENT_BURST = 32  # requests of the card's processor that may be outstanding, to one house
+
+
 def management_request():
     """Access of the card's own processor: ``address`` in octets, a multiple of 8."""
     return data.StructLayout({"address": 20, "write": 1, "data": 64})
@@ -255,7 +258,12 @@ def management_reply():
 
 
 class ManagementPort(wiring.Signature):
-    """Requests out, replies in, one outstanding, within 64 cycles; seen by the processor."""
+    """Requests out, replies in, in order; seen by the processor.
+
+    Up to ``MANAGEMENT_BURST`` writes of one house may follow each other before the first is
+    answered, one a cycle, and a last read; else one request is outstanding. A reply comes within
+    64 cycles.
+    """
 
     def __init__(self):
         super().__init__({

@@ -70,6 +70,7 @@ async def flow_operations(env, scenario, packets, seed):
     changing = [n for n in range(6) if len({word[8 * n:8 * n + 8] for word in words}) > 1]
     for n in range(6):
         await table.house.write(f"KEY{n}", int.from_bytes(words[0][8 * n:8 * n + 8], "little"))
+    await table.house.write("COMPLETION_POP", 1)  # the driver would do so with its next command
     env.begin()
     road, found = _Road(env), {}
 

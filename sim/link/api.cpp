@@ -130,8 +130,8 @@ API uint32_t oc_wire_frame(uint64_t index, uint8_t *octets, uint32_t most, uint6
     *error = frame.error;
     return copy_out(frame.octets, octets, most);
 }
-API uint32_t oc_management(uint32_t address, int write, uint64_t data) {
-    return mailbox::access(address, write, data);
+API uint32_t oc_management(uint32_t address, int write, uint64_t data, int follows) {
+    return mailbox::access(address, write, data, follows);
 }
 API int oc_management_reply(uint32_t ticket, uint64_t *data) {
     mailbox::Reply *reply = mailbox::reply_of(ticket);

@@ -7,7 +7,7 @@ namespace mailbox {
 
 std::deque<Packet> exceptions, injected;
 std::deque<Access> accesses;
-bool outstanding;
+uint32_t outstanding;
 
 static std::unordered_map<uint32_t, Reply> replies;
 static uint32_t next_ticket, current;
@@ -17,19 +17,24 @@ void reset() {
     injected.clear();
     accesses.clear();
     replies.clear();
-    outstanding = false;
+    outstanding = 0;
     next_ticket = 1;
     current = 0;
 }
 
-uint32_t access(uint32_t address, bool write, uint64_t data) {
+uint32_t access(uint32_t address, bool write, uint64_t data, bool follows) {
     uint32_t ticket = next_ticket++;
-    accesses.push_back({ticket, address, write, data});
+    accesses.push_back({ticket, address, write, data, follows});
     replies[ticket] = {0, false, false};
     return ticket;
 }
 
-// The access in front was offered to the card when `outstanding` rose.
+// The next access that was not offered to the card yet.
+bool may_leave() {
+    return outstanding < accesses.size() && outstanding < BURST &&
+           (!outstanding || accesses[outstanding].follows);
+}
+
 void replied(uint64_t data, bool error) {
     if (!outstanding || accesses.empty()) {
         monitor::violation("management: a reply that nobody asked for");
@@ -37,7 +42,7 @@ void replied(uint64_t data, bool error) {
     }
     current = accesses.front().ticket;
     accesses.pop_front();
-    outstanding = false;
+    outstanding--;
     replies[current] = {data, error, true};
     events::record(events::MANAGEMENT, current, data, error);
 }

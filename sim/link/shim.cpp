@@ -190,7 +190,7 @@ unsigned oc_tick(unsigned free) {
     if (free & 1u << DRAM_BEATS) say(DRAM_BEATS, ripe(dram::reads));
     if (free & 1u << DRAM_ANSWERS) say(DRAM_ANSWERS, ripe(dram::writes));
     if (free & 1u << MANAGEMENT)
-        say(MANAGEMENT, !mailbox::outstanding && !mailbox::accesses.empty());
+        say(MANAGEMENT, mailbox::may_leave());
     if (settings::chosen.quiet_clocks > 0) listen(answer != 0);
     bool room = link::room();
     say(TX_READS, room);
@@ -301,12 +301,12 @@ void oc_get_inject(svBitVecVal *beat) {
 
 void oc_get_management_requests(svBitVecVal *request) {
     using L = layout::management_requests;
-    const mailbox::Access &access = mailbox::accesses.front();
+    const mailbox::Access &access = mailbox::accesses[mailbox::outstanding];
     bits::clear(request, L::width);
     bits::set(request, L::address, L::address_width, access.address);
     bits::set(request, L::write, 1, access.write);
     bits::set(request, L::data, 64, access.data);
-    mailbox::outstanding = true;
+    mailbox::outstanding++;
 }
 
 void oc_put_management_replies(const svBitVecVal *reply) {

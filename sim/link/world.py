@@ -79,7 +79,7 @@ _FUNCTIONS = {
     "wire_count": (c_uint64,),
     "wire_frame": (c_uint32, c_uint64, POINTER(c_uint8), c_uint32, POINTER(c_uint64),
                    POINTER(c_int)),
-    "management": (c_uint32, c_uint32, c_int, c_uint64),
+    "management": (c_uint32, c_uint32, c_int, c_uint64, c_int),
     "management_reply": (c_int, c_uint32, POINTER(c_uint64)),
     "exceptions": (c_uint64,),
     "exception": (c_int, POINTER(c_uint8), c_uint32, POINTER(c_uint8), c_uint32,
@@ -289,10 +289,11 @@ class World:
                                  ctypes.byref(error))
         return time_ps.value, ctypes.string_at(self._octets, count), bool(error.value)
 
-    def management(self, address, write, data=0):
-        """Ask for a management access; returns the ticket."""
+    def management(self, address, write, data=0, *, follows=False):
+        """Ask for a management access; returns the ticket. One that ``follows`` does not wait for
+        the answer of the one before it, which must be to the same house."""
         self.stirred()
-        return self._management(address, write, data)
+        return self._management(address, write, data, follows)
 
     def management_reply(self, ticket):
         """``(data, error)`` of a ticket, once; ``None`` while it is open."""

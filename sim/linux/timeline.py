@@ -4,7 +4,7 @@ from cocotb.triggers import Event as Flag
 from cocotb.triggers import SimTimeoutError, Timer, with_timeout
 from cocotb.utils import get_sim_time
 
-from sim.rig import EnvCardPort
+from sim.card_port import SimulatedPort
 
 __all__ = ["PatientCardPort", "Timeline"]
 
@@ -70,7 +70,7 @@ class Timeline:
                 continue
 
 
-class PatientCardPort(EnvCardPort):
+class PatientCardPort(SimulatedPort):
     """The card's processor looks around less often while the card rests.
 
     It looks for events of the flow table now and then; each look is an access that would wake the

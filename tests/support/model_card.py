@@ -142,7 +142,7 @@ class ModelCard(CardPort):
         self.epoch = value
 
     def _write_4_completion_pop(self, _):
-        self._completions.pop(0)
+        del self._completions[:1]  # none there: nothing happens
 
     def _write_4_event_pop(self, _):
         self.switch.events.pop(0)
