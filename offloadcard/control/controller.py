@@ -27,12 +27,14 @@ class NetworkFunction:
     """A port and what its guest's driver is told.
 
     ``checksums`` offers that the card completes checksums of what the guest sends
-    (VIRTIO_NET_F_CSUM); without it they are the guest's.
+    (VIRTIO_NET_F_CSUM); without it they are the guest's. ``merged`` offers that a received frame
+    may lie in several buffers (VIRTIO_NET_F_MRG_RXBUF).
     """
     port:      Port
     limit:     Limit = field(default_factory=Limit)
     link_up:   bool = True
     checksums: bool = True
+    merged:    bool = True
 
 
 class Controller:
@@ -182,15 +184,19 @@ class Controller:
     async def _store_function(self, request):
         port = request.port
         await self._write_function(port.function_id, mac=port.mac, mtu=port.mtu,
-                                   link=request.link_up, checksums=request.checksums)
+                                   link=request.link_up, checksums=request.checksums,
+                                   merged=request.merged)
 
     async def _link_down(self, function_id):
         await self._write_function(function_id, mac=bytes(6), mtu=virtio.MTU_DEFAULT, link=False)
 
-    async def _write_function(self, function_id, *, mac, mtu, link, checksums=False):
+    async def _write_function(self, function_id, *, mac, mtu, link, checksums=False,
+                              merged=False):
         features = virtio.FEATURES_PF if function_id == 0 else virtio.FEATURES
         if not checksums:
             features &= ~(1 << virtio.VIRTIO_NET_F_CSUM)
+        if not merged:
+            features &= ~(1 << virtio.VIRTIO_NET_F_MRG_RXBUF)
         async with self._mutex:
             await self.virtio.write("FUNCTION", function_id)
             await self.virtio.write("MAC", int.from_bytes(mac, "little"))

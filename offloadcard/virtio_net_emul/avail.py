@@ -23,7 +23,9 @@ class Avail(wiring.Component):
 
     A visit costs a queue at most one batch, so queues share the card round robin. A batch is as
     large as its frames' pages allow, and a quarter of that when things are scarce. A queue gets
-    more than one batch only while half of them are free: no tenant takes the last. At most one read
+    more than one batch only while half of them are free, and ahead of its frames only while three
+    quarters are: no tenant takes the last, and who has frames takes before who has none. Buffers
+    that are merged come in whole batches. At most one read
     of a queue's index is in flight; ring reads of one queue follow each other without waiting.
 
     Where EVENT_IDX was negotiated, the driver notifies only for the entry named in ``avail_event``.
@@ -57,6 +59,8 @@ class Avail(wiring.Component):
         Entries that may be asked for since power-up, modulo 2**16.
     scarce : ``In(1)``
         Batches shall be small.
+    wanted : ``In(1)``
+        Frames wait for that queue's entries; used where ``limited``.
     quiet : ``In(1)``
         Nothing but batches stands against the end of that queue.
     reads : ``Out(DmaReadPort(...))``, writes : ``Out(DmaWritePort(...))``
@@ -95,6 +99,7 @@ class Avail(wiring.Component):
             "done":        In(4),
             "limit":       In(16),
             "scarce":      In(1),
+            "wanted":      In(1),
             "quiet":       In(1),
             "reads":       Out(DmaReadPort(function_id_width=g.id_width,
                                            tag_width=self.tag_width, data_width=g.data_width)),
@@ -141,10 +146,8 @@ class Avail(wiring.Component):
         ]
 
         # --- who is looked at ---
-        visit    = Signal()
-        index    = Signal()
-        check    = Signal()
-        by_call  = Signal()
+        visit, index, check, by_call = (Signal(name=name) for name in (
+            "visit", "index", "check", "by_call"))
         queue    = Signal(g.queue_bits)
         queue_r  = Signal(g.queue_bits)
         id_r     = Signal(g.batch_id)
@@ -152,7 +155,7 @@ class Avail(wiring.Component):
         idx_r    = Signal(16)
         error_r  = Signal()
         idle     = Signal()
-        # An index answer knows its batch, the batch its queue: one more cycle to look that up.
+        # An index answer knows its batch, the batch its queue: a cycle to look that up.
         seen     = Signal()
         m.d.comb += owners.addresses[0].eq(indices.p.batch)
         m.d.sync += seen.eq(indices.valid & ~indices.ready)
@@ -161,8 +164,7 @@ class Avail(wiring.Component):
         m.d.comb += [self.queue.eq(queue), rows.addresses[0].eq(queue)]
         wiring.connect(m, wiring.flipped(self.returned), pool.i)
 
-        again_call = Signal()
-        again_more = Signal()
+        again_call, again_more = Signal(), Signal()
         m.d.comb += [
             called.i.payload.eq(Mux(self.doorbells.valid, self.doorbells.payload,
                                     Mux(again_call, queue_r, self.looks.payload))),
@@ -185,12 +187,16 @@ class Avail(wiring.Component):
         setup = Signal(g.setup)
         most  = Signal(range(g.batch + 1))   # entries of a batch
         usual = Signal.like(most)
-        plenty = Signal()
-        m.d.sync += plenty.eq(pool.free > g.batches // 2)
+        plenty, ample = Signal(), Signal()
+        m.d.sync += [plenty.eq(pool.free > g.batches // 2),
+                     ample.eq(pool.free > 3 * g.batches // 4)]
         m.d.comb += usual.eq(1)
         for bits in range(1, g.batch_bits + 1):
             with m.If(self.frame_pages <= g.pages >> 2 + bits):
                 m.d.comb += usual.eq(1 << bits)
+        if self.limited:
+            with m.If(self.setup.features.mrg_rxbuf):
+                m.d.comb += usual.eq(g.batch)
         pages = Signal.like(self.frame_pages)
         m.d.comb += [next_.eq(row_r), rows.address.eq(queue_r), rows.row.eq(next_)]
         request = self.reads.requests
@@ -232,12 +238,9 @@ class Avail(wiring.Component):
 
         # Ids that are given back unused go first when nobody else gives one back.
         m.submodules.unused = unused = Queue(Shape.cast(g.batch_id), depth=g.batches)
-        m.d.comb += unused.i.payload.eq(id_r)
-        m.d.comb += unused.i.valid.eq(give_back)
-        take_id  = Signal()
-        id_there = Signal()
-        id_next  = Signal(g.batch_id)
-        second   = Signal()
+        m.d.comb += [unused.i.payload.eq(id_r), unused.i.valid.eq(give_back)]
+        take_id, id_there, second = Signal(), Signal(), Signal()
+        id_next = Signal(g.batch_id)
         m.d.comb += [
             id_there.eq(unused.o.valid | pool.o.valid),
             id_next.eq(Mux(unused.o.valid, unused.o.payload, pool.o.payload)),
@@ -280,9 +283,10 @@ class Avail(wiring.Component):
                 runs = Signal()
                 full = Signal()
                 flying = Signal(4)
+                enough = Mux(self.wanted, plenty, ample) if self.limited else plenty
                 m.d.comb += [runs.eq(self.alive & self.setup.enable),
                              flying.eq((row.issued - self.done)[:4]),
-                             full.eq((flying == g.per_queue) | (flying != 0) & ~plenty)]
+                             full.eq((flying == g.per_queue) | (flying != 0) & ~enough)]
                 m.next = "CHECK"
                 with m.If(visit):
                     with m.If(~runs):
@@ -346,10 +350,9 @@ class Avail(wiring.Component):
                     with m.If(ask):
                         m.next = "ASK"
                 with m.Else():
-                    least = Signal(16)
-                    wrap  = Signal(16)
-                    m.d.comb += wrap.eq(Mux(have < size, have, size))
-                    m.d.comb += least.eq(Mux(wrap < most, wrap, most))
+                    least, wrap = Signal(16), Signal(16)
+                    m.d.comb += [wrap.eq(Mux(have < size, have, size)),
+                                 least.eq(Mux(wrap < most, wrap, most))]
                     m.next = "RING"
                     if self.limited:
                         # An index answer holds a batch and takes what it came for.
@@ -374,11 +377,9 @@ class Avail(wiring.Component):
                     m.next = "IDLE"
                 m.d.comb += beat.valid.eq(1)
             with m.State("RING"):
-                offset = Signal(17)
-                after  = Signal(16)
+                offset, after = Signal(17), Signal(16)
                 m.d.comb += [
-                    offset.eq((row_r.next & mask) << 1),
-                    ring.eq(1), request.valid.eq(1),
+                    offset.eq((row_r.next & mask) << 1), ring.eq(1), request.valid.eq(1),
                     request.p.address.eq(setup.driver + 4 + offset),
                     request.p.length.eq(count << 1),
                     after.eq(row_r.next + count)]

@@ -13,6 +13,7 @@ __all__ = ["HandOut"]
 
 BUFFERS_MAX = 15  # of one frame; Linux builds a packet of 18 pieces at most
 BATCHES_MAX = 7   # that one frame may lie in
+WAITS_MAX = 15    # microseconds that a frame waits for its buffers
 
 
 class HandOut(wiring.Component):
@@ -21,13 +22,16 @@ class HandOut(wiring.Component):
     With MRG_RXBUF the first descriptor is looked at. Where it is a whole buffer and too short, the
     entries behind it are measured, in later batches too, before the first is handed out: the frame
     then goes to all of them or, while they are not there, to none. It is dropped if the ring has
-    no more, if ``BUFFERS_MAX`` do not hold it, or if one of them is a chain that does not hold the
-    rest. A batch that ends within a frame is used with ``holds``, so that the index shows all of
-    the frame's buffers at once.
+    no more, if ``BUFFERS_MAX`` do not hold it, if one of them is a chain that does not hold the
+    rest, or after ``WAITS_MAX`` microseconds. While it waits it asks for a look at its ring, each
+    microsecond once more: the ring may not have been read because too many batches were lent. A
+    batch that ends within a frame is used with ``holds``, so that the index shows all of the
+    frame's buffers at once.
 
     Timing
     ------
-    A frame a cycle, or each 2 cycles with MRG_RXBUF; 6 cycles a buffer of a frame with several.
+    A frame a cycle, or each 2 cycles with MRG_RXBUF; 6 cycles a buffer of a frame with several. A
+    frame that waits is measured when descriptors came, not each microsecond.
 
     Parameters
     ----------
@@ -47,7 +51,9 @@ class HandOut(wiring.Component):
     again : ``Out(1)``; again_taken : ``In(1)``
         The queue has more to do.
     timer : ``Out(1)``
-        The queue wants to be flushed.
+        The queue wants to be flushed, or to be visited again.
+    hungers : ``Out(stream)``
+        The queue's ring shall be looked at.
     seek : ``Out(stream)``; sought : ``In``
         A later batch of the queue, by its place in the order; what was found, while ``valid``.
     slot, run_row; cell, cell_row; place, packet_row
@@ -63,7 +69,8 @@ class HandOut(wiring.Component):
         self.run = run
         self.row = data.StructLayout({
             "seq": 4, "position": range(g.batch + 1), "first": range(g.batch + 1), "timed": 1,
-            "marked": range(g.batch + 1), "chains": 1, "behind": 1})
+            "marked": range(g.batch + 1), "chains": 1, "behind": 1,
+            "waits": range(WAITS_MAX + 1)})
         found = {"entry": g.order_entry, "placed": 1, "there": 1, "failed": 1,
                  "count": range(g.batch + 1)}
         self.visit = data.StructLayout({
@@ -78,6 +85,7 @@ class HandOut(wiring.Component):
             "again":       Out(1),
             "again_taken": In(1),
             "timer":       Out(1),
+            "hungers":     Out(stream.Signature(g.queue_bits)),
             "seek":        Out(stream.Signature(4)),
             "sought":      In(data.StructLayout({"valid": 1, **found})),
             "slot":        Out(g.slot),
@@ -115,8 +123,12 @@ class HandOut(wiring.Component):
             self.save.used.eq(visit.used), self.save.row.position.eq(entries.now),
             self.save.row.first.eq(entries.run_first),
         ]
+        self.late = late = Signal()    # the timer rang, and nothing is new
+        m.d.comb += self.hungers.payload.eq(visit.queue)
         with m.If(passes):
-            m.d.sync += visit.taken.eq(visit.taken + 1)
+            m.d.sync += [visit.taken.eq(visit.taken + 1), visit.row.waits.eq(0), late.eq(0)]
+        with m.Elif(begin):
+            m.d.sync += late.eq(visits.p.flush)
 
         # What leaves goes one cycle later, with its descriptor.
         self.desc = desc = Signal(VirtqDesc)
@@ -241,6 +253,10 @@ class HandOut(wiring.Component):
                 with m.If(self.room):
                     m.d.comb += marks
                     m.d.sync += [visit.row.marked.eq(entries.now), self.held.eq(0)]
+            with m.Elif(self.late & (visit.row.waits != 0)):
+                m.next = "WAIT"
+                with m.If(visit.row.waits == WAITS_MAX):
+                    m.next = "DROP"
             with m.Else():
                 m.d.sync += [
                     saved.eq(visit), saved.row.position.eq(entries.now),
@@ -320,5 +336,10 @@ class HandOut(wiring.Component):
             with m.If(self.discards.ready):
                 m.next = "GO"
         with m.State("WAIT"):
-            m.d.comb += self.save.enable.eq(1)
-            m.next = "IDLE"
+            tells = Signal()
+            m.d.comb += [tells.eq(self.late | (visit.row.waits == 0)),
+                         self.save.row.waits.eq(visit.row.waits + tells),
+                         self.save.row.timed.eq(1), self.hungers.valid.eq(1)]
+            with m.If(self.hungers.ready):
+                m.d.comb += [self.save.enable.eq(1), self.timer.eq(~visit.row.timed)]
+                m.next = "IDLE"

@@ -192,12 +192,15 @@ failures, interrupted
         waiting = Signal(16)
         ahead   = Signal(16)
         m.d.comb += [
-            hungry.i.valid.eq(accept.arrived.valid), hungry.i.payload.eq(accept.arrived.payload),
+            hungry.i.valid.eq(accept.arrived.valid | walk.hungers.valid),
+            hungry.i.payload.eq(Mux(accept.arrived.valid, accept.arrived.payload,
+                                    walk.hungers.payload)),
+            walk.hungers.ready.eq(~accept.arrived.valid),
             accept.queues[1].eq(avail.queue), walk.look_queue.eq(avail.queue),
             waiting.eq(accept.counts[1] - walk.look_served),
             ahead.eq(Mux(waiting == 0, g.batch, 4 * g.batch)),
             avail.limit.eq(walk.look_consumed + waiting + ahead),
-            avail.quiet.eq(used.settled & (waiting == 0)),
+            avail.wanted.eq(waiting != 0), avail.quiet.eq(used.settled & (waiting == 0)),
             used.done_queue.eq(avail.queue), avail.done.eq(used.done),
             avail.looks.valid.eq(hungry.o.valid | self.starts.valid),
             avail.looks.payload.eq(Mux(hungry.o.valid, hungry.o.payload, self.starts.payload)),

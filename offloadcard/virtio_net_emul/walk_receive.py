@@ -22,7 +22,8 @@ class WalkReceive(wiring.Component):
 
     A queue is visited when a frame came, when descriptors came, when its ring was seen empty (then
     what waits is dropped), when its elements waited one microsecond for more (then a marker sends
-    them), and when its function ends (then everything it holds is given up).
+    them), or a frame so long for buffers, and when its function ends (then everything it holds is
+    given up).
 
     Chains that go on end late. Behind a batch that has one, the queue's next batch is not begun
     before the last job of that batch was given, so used elements keep their order.
@@ -48,6 +49,8 @@ class WalkReceive(wiring.Component):
         Queues with a frame more, with a batch more, to be looked at.
     dry : ``In(stream)``
         Queues whose ring was seen empty.
+    hungers : ``Out(stream)``
+        Queues whose ring shall be looked at: a frame waits for more buffers.
     ended : ``In(stream, always_ready)``; finals : ``In(4)``
         Queues of which a batch came to its last job; how many of ``queue`` did, modulo 16.
     alive : ``In(1)``
@@ -74,6 +77,7 @@ packet_row; queue, entered
             "ready":        In(stream.Signature(g.queue_bits)),
             "looks":        In(stream.Signature(g.queue_bits)),
             "dry":          In(stream.Signature(g.queue_bits)),
+            "hungers":      Out(stream.Signature(g.queue_bits)),
             "ended":        In(stream.Signature(g.queue_bits, always_ready=True)),
             "finals":       In(4),
             "alive":        In(1),
@@ -156,6 +160,7 @@ packet_row; queue, entered
             served.enable.eq(out.save.enable), consumed.address.eq(queue),
             consumed.row.eq(out.save.used), consumed.enable.eq(out.save.enable),
         ]
+        wiring.connect(m, out.hungers, wiring.flipped(self.hungers))
         wiring.connect(m, out.heads, heads.i)
         wiring.connect(m, out.discards, discards.i)
         m.d.comb += out.room.eq(heads.level < 6)
@@ -168,13 +173,16 @@ packet_row; queue, entered
         same  = out.serving & (out.queue == self.queue)
         held  = Signal()
         dry   = Signal()   # they come first, but not twice before others
+        timed = Signal()   # and then those whose timer rang
+        after = Signal()   # the last was one of these
         now   = self.queue
         row   = rows.rows[0]
         visit = Signal(self.visit)
         m.d.comb += [
             dry.eq(self.dry.valid & ~(visit.dry & (rang | work.valid))),
+            timed.eq(~dry & rang & ~(after & work.valid)),
             now.eq(Mux(dry, self.dry.payload,
-                       Mux(rang, timers.p.queue, work.payload))),
+                       Mux(timed, timers.p.queue, work.payload))),
             rows.addresses[0].eq(now), served.addresses[0].eq(now),
             consumed.addresses[0].eq(now),
             self.order.eq(Cat(row.seq[:3], visit.queue)),
@@ -187,14 +195,15 @@ packet_row; queue, entered
             with m.State("IDLE"):
                 m.d.sync += held.eq(0)
                 m.d.sync += [visit.queue.eq(now), visit.dry.eq(dry),
-                             visit.flush.eq(~dry & rang)]
+                             visit.flush.eq(timed)]
                 with m.If(seek.valid):
                     m.d.comb += [seek.ready.eq(1), self.order.eq(Cat(seek.payload[:3], out.queue))]
                     m.next = "SEEK"
                 with m.Elif((self.dry.valid | rang | work.valid) & ~same):
                     m.d.comb += [
-                        self.dry.ready.eq(dry), timers.ready.eq(~dry & rang),
-                        work.ready.eq(~dry & ~rang)]
+                        self.dry.ready.eq(dry), timers.ready.eq(timed),
+                        work.ready.eq(~dry & ~timed)]
+                    m.d.sync += after.eq(timed)
                     m.next = "ROWS"
             with m.State("ROWS"):
                 m.d.sync += [visit.row.eq(row), visit.taken.eq(served.rows[0]),

@@ -52,6 +52,7 @@ class VirtioNetDriver:
         self.random = random.Random(seed)
         self.messages = []
         self.sent = self.received = 0
+        self.buffer_octets = HDR.size + frame_octets  # of a receive buffer
         self.mac = self.mtu = None
 
     async def start(self):
@@ -115,7 +116,7 @@ class VirtioNetDriver:
         target = min(self.receive_buffers or ring.size, ring.size)
         posted = 0
         while len(ring.chains) < target:
-            region = self._lend(HDR.size + self.frame_octets)
+            region = self._lend(self.buffer_octets)
             ring.add([(region.address, region.size, True)], region)
             posted += 1
         ring.publish()

@@ -1,4 +1,4 @@
-"""A virtio-net driver that leaves work to the card: checksums, several pairs, the control queue."""
+"""A virtio-net driver that leaves work to the card: checksums, pairs, commands, merged buffers."""
 
 # Ref: virtio-1.2, 5.1.6 (Device Operation), 2.6.1 (Virtqueue Reset)
 
@@ -6,7 +6,7 @@ from offloadcard.virtio_net_emul import spec
 from offloadcard.virtio_net_emul import spec_control as control
 
 from .bus import poll
-from .virtio_net_driver import CONFIG_VECTOR, RECEIVE_VECTOR, SUPPORTED, VirtioNetDriver
+from .virtio_net_driver import CONFIG_VECTOR, HDR, RECEIVE_VECTOR, SUPPORTED, VirtioNetDriver
 
 __all__ = ["OFFLOADS", "OffloadDriver"]
 
@@ -20,12 +20,16 @@ class OffloadDriver(VirtioNetDriver):
     """As :class:`VirtioNetDriver`, with ``pairs`` pairs of queues and a control queue.
 
     Frames are sent from pair 0; they are received from all pairs in use. With ``indirect`` chains
-    of several pieces lie in tables of their own, as Linux's do.
+    of several pieces lie in tables of their own, as Linux's do. With ``merged`` a received frame
+    lies in as many buffers of ``buffer_octets`` as it needs.
     """
 
-    def __init__(self, function, *, pairs=2, indirect=False, **options):
+    def __init__(self, function, *, pairs=2, indirect=False, merged=False, buffer_octets=None,
+                 **options):
         super().__init__(function, **options)
-        self.features = OFFLOADS | indirect << spec.VIRTIO_F_INDIRECT_DESC
+        self.features = (OFFLOADS | indirect << spec.VIRTIO_F_INDIRECT_DESC
+                         | merged << spec.VIRTIO_NET_F_MRG_RXBUF)
+        self.buffer_octets = buffer_octets or HDR.size + self.frame_octets
         self.wanted, self.pairs, self.in_use = pairs, 0, 1
 
     async def start(self):
@@ -88,6 +92,28 @@ class OffloadDriver(VirtioNetDriver):
                    csum_offset=offset)
         self.tx.publish()
         await self.device.notify(1)
+
+    def taken(self, ring):
+        """Headers and frames that have arrived in one queue, each put together again."""
+        if not self.device.features >> spec.VIRTIO_NET_F_MRG_RXBUF & 1:
+            return super().taken(ring)
+        elements, found = ring.take(), []
+        while elements:
+            header = HDR.unpack(elements[0][0].read(0, HDR.size))
+            count = header["num_buffers"]
+            # [virtio-1.2: 5.1.6.4]
+            if not 1 <= count <= len(elements):
+                raise ValueError(f"{count} buffers of one frame must be used at once, "
+                                 f"not {len(elements)}")
+            if any(length != region.size for region, length in elements[:count - 1]):
+                raise ValueError("all buffers of a frame but the last must be full")
+            octets = b"".join(region.read(0, length) for region, length in elements[:count])
+            found.append((header, octets[HDR.size:]))
+            for region, _ in elements[:count]:
+                region.free()
+            del elements[:count]
+        self.received += len(found)
+        return found
 
     async def arrived(self):
         """``(pair, header, frame)`` of all that has arrived in any pair."""

@@ -92,6 +92,7 @@ def play(script, config, kernel, *, out=None, terminal=None, follow=None, shell=
     try:
         report = run.boot(config, kernel, guests, networks=script.networks, drives=script.drives,
                           joined=script.joined, far=script.far, fiend=script.fiend,
+                          mtu=script.mtu, refused=script.refused,
                           orders=out, tlp_log=out / "tlp" if script.timeline else None,
                           timeout_s=script.timeout, **options)
     finally:

@@ -38,7 +38,7 @@ class GuestSpec:
 
 
 def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1, drives=None,
-         networks=None, joined=(), far=None, fiend=(), orders=None,
+         networks=None, joined=(), far=None, fiend=(), orders=None, mtu=1500, refused=(),
          mmio_ns=0, interrupt_ns=0, quiet_clocks=1024, timeout_s=600, say=None):
     """Build the card, boot the guests, wait until all have ended; the report.
 
@@ -64,6 +64,10 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
         kernel's own, behind the wire. Its network must be no other's.
     fiend : list of str
         Functions of a hostile machine that waits for the order to attack.
+    mtu : int
+        Of all networks.
+    refused : list of str
+        What the provider does not offer: ``checksums``, ``merged``.
     orders : Path
         Folder through which guests may ask something of the provider.
     mmio_ns, interrupt_ns : int
@@ -95,7 +99,7 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
         "config": asdict(config), "kernel": path(kernel), "folder": str(folder), "seed": seed,
         "pcap": path(pcap), "tlp_log": path(tlp_log), "networks": networks or {},
         "joined": [list(pair) for pair in joined], "far": far, "fiend": list(fiend),
-        "orders": path(orders),
+        "orders": path(orders), "mtu": mtu, "refused": list(refused),
         "drives": {name: path(d) if isinstance(d, str | Path) else d
                    for name, d in (drives or {}).items()},
         "mmio_ns": mmio_ns, "interrupt_ns": interrupt_ns, "quiet_clocks": quiet_clocks,

@@ -5,6 +5,8 @@
     #: networks  = net0=1 net1=1
     #: drives    = nvme0=64M
     #: joined    = 1-2
+    #: mtu       = 1500
+    #: refused   = merged
     #: far       = net1
     #: hostile   = 0
     #: fiend     = net2 nvme2
@@ -19,10 +21,12 @@
 are ``joined`` reach one another by the wire; the guest of ``far`` is, by its kernel's own VXLAN,
 the tunnel end point of the others' networks behind the wire; a ``hostile`` guest's refused accesses
 are no fault of the card; the functions of ``fiend`` belong to a hostile machine (:mod:`.fiend`)
-that waits for the order ``attack``; a ``timeline`` is a log of all TLPs; ``cards`` are those of
-the guests, of two that are wire to wire; ``timeout`` is in seconds of wall time; ``cpus`` are those
-of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network`` instead, or an ``os`` that
-is on its drive. The same script runs in every guest, which tells them apart by ``$GUEST``.
+that waits for the order ``attack``; ``mtu`` is that of all networks; offers of the card may be
+``refused`` by the provider: ``checksums``, ``merged``; a ``timeline`` is a log of all TLPs; ``cards``
+are those of the guests, of two that are wire to wire; ``timeout`` is in seconds of wall time;
+``cpus`` are those of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network`` instead,
+or an ``os`` that is on its drive. The same script runs in every guest, which tells them apart by
+``$GUEST``.
 """
 
 import re
@@ -52,6 +56,8 @@ class Script:
     far:       str | None = None
     hostile:   tuple = ()
     fiend:     tuple = ()
+    mtu:       int = 1500
+    refused:   tuple = ()
     timeline:  bool = False
     memory:    str = "256M"
     timeout:   int = 600
@@ -134,6 +140,18 @@ def _seconds(text):
     return int(text)
 
 
+def _mtu(text):
+    if not text.isdecimal() or not 68 <= int(text) <= 9000:
+        raise ScriptError(f"an MTU must be 68 to 9000, not {text!r}")
+    return int(text)
+
+
+def _refused(text):
+    if not set(text.split()) <= {"checksums", "merged"}:
+        raise ScriptError(f"must be checksums, merged or both, not {text!r}")
+    return tuple(text.split())
+
+
 def _hostile(text):
     if not re.fullmatch(r"(\d+\s*)+", text):
         raise ScriptError(f"hostile guests must be numbers from 0, not {text!r}")
@@ -155,8 +173,8 @@ def _yes(text):
 _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
          "drives": lambda text: _pairs(text, octets_of), "joined": _joined, "far": str,
          "hostile": _hostile, "fiend": lambda text: _functions(text)[0],
-         "timeline": _yes, "memory": _memory, "timeout": _seconds, "cpus": int, "boot": _boot,
-         "cards": _cards}
+         "mtu": _mtu, "refused": _refused, "timeline": _yes, "memory": _memory,
+         "timeout": _seconds, "cpus": int, "boot": _boot, "cards": _cards}
 
 
 def read(path):

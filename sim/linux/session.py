@@ -155,7 +155,8 @@ class Session:
         members = AclRule("members", 100, Match(Direction.INBOUND), True)
         await self.controller.provision(
             NetworkFunction(Port(function_id, network, mac, (address,), acl=(members,),
-                                 lease=self.lease())),
+                                 mtu=self.given["mtu"], lease=self.lease()),
+                            **dict.fromkeys(self.given["refused"], False)),
             networks=new)
         self.functions[name] = {"mac": mac.hex(":"), "address": str(address), "vni": vni}
 

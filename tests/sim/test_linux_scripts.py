@@ -50,8 +50,11 @@ def test_functions_drives_and_networks(tmp_path):
     ("hostile = me", "numbers from 0, not 'me'"),
     ("timeline = maybe", "yes or no, not 'maybe'"),
     ("colour = red", ("must be one of functions, networks, drives, joined, far, hostile, "
-                      "fiend, timeline, memory, timeout, cpus, boot, cards, not 'colour'")),
+                      "fiend, mtu, refused, timeline, memory, timeout, cpus, boot, cards, "
+                      "not 'colour'")),
     ("cards = 1 0", "a 0 or 1 for each guest, in order, not '1 0'"),
+    ("mtu = long", "an MTU must be 68 to 9000, not 'long'"),
+    ("refused = all", "must be checksums, merged or both, not 'all'"),
     ("boot = tape", "kernel, drive, network or os, not 'tape'"),
 ])
 def test_a_wrong_line_is_named(tmp_path, line, message):

@@ -1,4 +1,4 @@
-"""What a driver leaves to the card: checksums, pairs, commands, the reset of one queue."""
+"""What a driver leaves to the card: checksums, pairs, commands, single resets, merged buffers."""
 
 import pytest
 
@@ -10,6 +10,11 @@ pytestmark = pytest.mark.system
 @pytest.mark.parametrize("case", ["checksums", "pairs_and_commands", "queue_reset"])
 def test_offloads(case):
     system("offloads", case, preset="tiny")
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_merged(preset):
+    system("offloads", "merged", preset=preset, seed=3, rounds=12)
 
 
 def test_bulk():

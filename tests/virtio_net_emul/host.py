@@ -11,7 +11,7 @@ from tests.virtio_net_emul.queue import Queue
 __all__ = ["PLAIN", "Host", "Queue", "frame_of"]
 
 # What the driver of a plain queue negotiates.
-PLAIN = spec.FEATURES & ~(1 << spec.VIRTIO_F_EVENT_IDX)
+PLAIN = spec.FEATURES & ~(1 << spec.VIRTIO_F_EVENT_IDX | 1 << spec.VIRTIO_NET_F_MRG_RXBUF)
 
 
 def frame_of(length, seed):

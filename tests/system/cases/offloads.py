@@ -1,4 +1,4 @@
-"""What a driver leaves to the card: checksums, pairs, commands, the reset of one queue."""
+"""What a driver leaves to the card: checksums, pairs, commands, single resets, merged buffers."""
 
 import random
 
@@ -133,3 +133,44 @@ async def queue_reset(dut):
                 await red.send([back])
                 await red.flush()
             assert await rig.env.wire_wait(2 * number + 2)
+
+
+@cocotb.test()
+async def merged(dut):
+    """Frames of one to four buffers, in bursts; a guest with too few loses its own, none else's."""
+    async with net_rig(dut, 2, driver=OffloadDriver, merged=True, buffer_octets=400,
+                       receive_buffers=8) as (rig, drivers):
+        one, two = drivers
+        assert all(driver.device.features >> spec.VIRTIO_NET_F_MRG_RXBUF & 1 for driver in drivers)
+        await rig.provision_net(1, rig.networks[VNI_RED], RED[1].mac.hex(), [str(RED[1].address)],
+                                acl=(AclRule("all", 1, Match(), allow=True),))
+
+        def frames(*lengths):
+            return [udp(RED[0], RED[1], source.randbytes(length)) for length in lengths]
+
+        source = random.Random(card().seed)
+        for _ in range(card().rounds):
+            # 42 octets of headers before each; 346 fill a buffer, 1146 fill three.
+            sent = frames(*source.choice(((1, 346, 347), (1472,), (746, 747), (1146,), (1, 1147))))
+            await one.send(sent)
+            only(await two.receive_frames(len(sent)), sent)
+            await one.flush()
+        two.receive_buffers = 2
+        for sent in (frames(700) for _ in range(3)):
+            await one.send(sent)
+            only(await two.receive_frames(1), sent)
+        before = two.received
+        await one.send(frames(1400, 1400))
+        right = udp(RED_FAR, RED[0], bytes(1400))
+        rig.env.wire_send(from_wire(right, VNI_RED, VTEP))
+        assert [frame for *_, frame in await one.arrived_frames(1)] == [right]
+        await rig.bus.sleep(40_000)
+        assert not await two.arrived() and two.received == before
+        sent = frames(20)
+        await one.send(sent)
+        only(await two.receive_frames(1), sent)
+        two.receive_buffers = 8
+        assert not await two.receive()
+        sent = frames(1472)
+        await one.send(sent)
+        only(await two.receive_frames(1), sent)
