@@ -4,9 +4,13 @@ The compiled ledger adds octets TLP by TLP. Here the sum is made anew from numbe
 standard's header sizes, and from what the operations must move; the difference must be zero.
 """
 
-from .bound import DLLP, FRAMING, HEADER_4DW, HEADER_CPL
+from offloadcard.config import CardConfig
 
-__all__ = ["traffic_of", "closed_form", "batches_of", "dllps_of"]
+from ..link.config import LinkConfig
+from .bound import DLLP, FRAMING, HEADER_4DW, HEADER_CPL, Batches, bound_of
+from .catalog import CATALOG
+
+__all__ = ["traffic_of", "closed_form", "batches_of", "dllps_of", "own_bound"]
 
 _LINK_ONLY = ("ack", "update_fc")
 
@@ -48,7 +52,7 @@ def closed_form(traffic, totals):
 
 
 def batches_of(traffic, operations):
-    """How many operations each ring access served: the arguments of the run's own bound."""
+    """How many operations each ring access served."""
     kinds = {"avail": ("avail", "reads"), "desc": ("desc", "reads"), "used": ("used", "writes"),
              "sqe": ("sq", "reads"), "cqe": ("cq", "writes"), "msi": ("msix", "writes")}
     return {name: operations / traffic[purpose][kind]
@@ -60,3 +64,21 @@ def dllps_of(traffic, operations):
     """Octets ``(up, down)`` of ACK and UpdateFC an operation."""
     return tuple(sum(traffic.get(name, {}).get(way, 0) for name in _LINK_ONLY) / operations
                  for way in ("up", "down"))
+
+
+def own_bound(record):
+    """The :class:`Bound` of a run one way with the batches it had, not the card's best.
+
+    Host and card share in them: a queue whose guest offers few buffers at a time cannot be served
+    in large batches. A batch is two accesses, entries and index, at either ring. ``None`` where
+    two ways, or drives, share the rings' ledger.
+    """
+    scenario, ledger, link = CATALOG[record["scenario"]], record["ledger"], dict(record["link"])
+    one_way = scenario.kind in ("net_tx", "net_rx") or scenario.way in ("tx", "rx")
+    if scenario.drives or not one_way:
+        return None
+    del link["name"]
+    served = batches_of(ledger["traffic"], record["operations"])
+    served |= {ring: 2 * served[ring] for ring in ("avail", "used") if ring in served}
+    return bound_of(scenario, CardConfig(**record["config"]), LinkConfig(**link), Batches(**served),
+                    dllps=dllps_of(ledger["traffic"], record["operations"]))

@@ -136,7 +136,8 @@ def _streams(link, batches, config, octets, *, transmit):
             + 2 / batches.avail
     else:
         beats = _beats([_whole(2, length)], width) \
-            + (_beats([8 * batches.used], width) + 1) / batches.used
+            + (_beats([8 * batches.used], width) + 1) / batches.used \
+            + (1 / batches.msi if batches.msi else 0)  # messages leave among the writes
     return config.clock_mhz / beats
 
 

@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from . import ovs, qemu, vhost, xdp
+from . import kvm, ovs, qemu, vhost, xdp
 from .measure import Skip, machine, skipped
 
 __all__ = ["TIERS", "run"]
 
 # From what runs nearly everywhere to what needs most.
-TIERS = {1: (qemu,), 2: (vhost,), 3: (ovs,), 4: (xdp,)}
+TIERS = {1: (qemu, kvm), 2: (vhost,), 3: (ovs,), 4: (xdp,)}
 
 
 def _row(result):

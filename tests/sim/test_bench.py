@@ -7,6 +7,7 @@ import pytest
 
 from offloadcard.config import MODEL
 from sim.bench import command
+from sim.bench.account import own_bound
 from sim.bench.bound import Batches, bound_of, pieces, read_octets, write_octets
 from sim.bench.catalog import CATALOG
 from sim.bench.frames import checksum, udp_frame
@@ -128,6 +129,23 @@ def test_a_record_says_what_it_measured(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ValueError, match="broken.json"):
         plot([tmp_path / "broken.json"], tmp_path)
+
+
+def test_a_run_is_held_against_its_own_batches():
+    """Two beats a frame, elements and index a batch of 8, a message each; one stream of writes."""
+    def limit(scenario, **writes):
+        none = dict.fromkeys(("reads", "completions", "dllps", "four_dw", "payload_up",
+                              "payload_down", "up", "down"), 0)
+        traffic = {purpose: {**none, "writes": count} for purpose, count in writes.items()}
+        record = record_of(CATALOG[scenario], MODEL, LINK, "gen3x16", {**RAW, "traffic": traffic})
+        return own_bound(record)
+
+    quiet = limit("net-rx-64-all", used=250)
+    assert quiet.limits["rx stream"] == pytest.approx(250 / (2 + 2 / 8))
+    told = limit("net-rx-64-all", used=250, msix=125)
+    assert (told.by, told.value) == ("rx stream", pytest.approx(250 / (2 + 2 / 8 + 1 / 8)))
+    for shared in ("card-64-all", "net-bidir-64-all", "nvme-read-4k", "gft-64"):
+        assert limit(shared, used=250) is None
 
 
 def test_what_cannot_be_asked_is_said_in_one_line():
