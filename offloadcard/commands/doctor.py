@@ -53,7 +53,7 @@ NEEDS = (
     *(Need("program", name, "linux: inside the guests", f"apt install {package}", False)
       for name, package in (("lspci", "pciutils"), ("nvme", "nvme-cli"), ("fio", "fio"),
                             ("iperf3", "iperf3"), ("ethtool", "ethtool"),
-                            ("ping", "iputils-ping"), ("ip", "iproute2"))),
+                            ("ping", "iputils-ping"), ("ip", "iproute2"), ("insmod", "kmod"))),
     *(Need("program", name, "qemu: inside the guests", f"apt install {package}", False)
       for name, package in (("busybox", "busybox-static"), ("cpio", "cpio"))),
     Need("file", "build/qemu/program/qemu-system-x86_64", "qemu: 10.1 or newer, or give --qemu",

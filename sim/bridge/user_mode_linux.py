@@ -11,6 +11,7 @@ from pathlib import Path
 from offloadcard.pcie.spec_config import BAR_REGISTERS, NOTIFY_CFG, NOTIFY_MULTIPLIER
 
 from .attachment import Attachment
+from .child import die_with_parent
 from .keys import Keys
 from .overlay import Overlay
 from .vhost_user import Disconnected
@@ -116,7 +117,7 @@ class UserModeLinux(Attachment):
             [str(word) for word in line], stdin=given, stdout=taken, stderr=taken,
             cwd=self.folder, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/",
                           "TMPDIR": "/dev/shm", **(environment or {})},
-            start_new_session=not terminal)
+            start_new_session=not terminal, preexec_fn=die_with_parent)
         self._leads = not terminal
         self.keys = Keys(self.console, self.process) if terminal else None
         os.close(given)

@@ -2,7 +2,8 @@
 
 The source is the distribution's (package ``linux-source-VERSION``), unmodified; what goes in is
 ``uml.config`` beside this file, on top of ``allnoconfig``. The result lies below
-``build/linux/kernel-VERSION-KEY``, where the key is made of the source and of ``uml.config``.
+``build/linux/kernel-VERSION-KEY``, where the key is made of the source, of
+``uml.config``, and of the module in ``module/``, which is built beside it as ``hostile.ko``.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ DEFAULT  = "6.1"
 BUILD    = Path(os.environ.get("OFFLOADCARD_BUILD", ROOT / "build")) / "linux"
 SOURCES  = Path("/usr/src")
 FRAGMENT = Path(__file__).resolve().parent / "uml.config"
+MODULE   = Path(__file__).resolve().parent / "module"  # hostile.c
 
 # Never compiled for User-Mode Linux; the configuration files among them are still read.
 _LEFT_OUT = ("*/Documentation/*/*", "*/arch/[!ux]*.[chS]", "*/arch/*/boot/dts/*",
@@ -75,7 +77,8 @@ def kernel(version=DEFAULT, *, say=None):
                           f"get them by: apt install {' '.join(packages)}")
     stat = source.stat()
     key = hashlib.sha256(f"{version} {stat.st_size} {int(stat.st_mtime)}\n".encode()
-                         + FRAGMENT.read_bytes()).hexdigest()[:12]
+                         + FRAGMENT.read_bytes()
+                         + (MODULE / "hostile.c").read_bytes()).hexdigest()[:12]
     folder = BUILD / f"kernel-{version}-{key}"
     program = folder / "linux"
     with _locked(folder):
@@ -130,7 +133,10 @@ def _build(source, version, folder, say):
             say(f"building Linux {version}: {count} files", min(0.99, count / _OBJECTS))
 
     jobs = os.environ.get("OFFLOADCARD_JOBS", str(os.cpu_count() or 1))
-    _call(log, work, [*make, f"-j{jobs}", "linux"], line)
+    _call(log, work, [*make, f"-j{jobs}", "linux", "modules"], line)
+    shutil.copytree(MODULE, work / "module")
+    _call(log, work, [*make, f"M={work / 'module'}", "modules"])
+    shutil.copy(work / "module/hostile.ko", folder)
     shutil.copy(objects / ".config", folder / "config")
     subprocess.run(["strip", "-o", folder / "linux.new", objects / "linux"], check=True)
     os.replace(folder / "linux.new", folder / "linux")

@@ -22,7 +22,7 @@ KERNEL = (Need("gcc", "gcc"), Need("make", "make"), Need("flex", "flex"), Need("
 
 GUEST = (Need("lspci", "pciutils"), Need("nvme", "nvme-cli"), Need("fio", "fio"),
          Need("iperf3", "iperf3"), Need("ethtool", "ethtool"), Need("mkfs.ext4", "e2fsprogs"),
-         Need("ping", "iputils-ping"), Need("ip", "iproute2"))
+         Need("ping", "iputils-ping"), Need("ip", "iproute2"), Need("insmod", "kmod"))
 
 
 def find(name):

@@ -75,6 +75,9 @@ def play(script, config, kernel, *, out=None, terminal=None, follow=None, shell=
     out.mkdir(parents=True)
     if not shell:
         shutil.copyfile(script.path, out / "script")
+        module = Path(kernel).parent / "hostile.ko"  # a kernel of ours has one
+        if module.exists():
+            shutil.copy(module, out)
     count = len(script.functions)
     guests = [run.GuestSpec(
         functions=functions, memory=script.memory, hostile=guest in script.hostile,

@@ -22,11 +22,11 @@ are ``joined`` reach one another by the wire; the guest of ``far`` is, by its ke
 the tunnel end point of the others' networks behind the wire; a ``hostile`` guest's refused accesses
 are no fault of the card; the functions of ``fiend`` belong to a hostile machine (:mod:`.fiend`)
 that waits for the order ``attack``; ``mtu`` is that of all networks; offers of the card may be
-``refused`` by the provider: ``checksums``, ``merged``; a ``timeline`` is a log of all TLPs; ``cards``
-are those of the guests, of two that are wire to wire; ``timeout`` is in seconds of wall time;
-``cpus`` are those of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network`` instead,
-or an ``os`` that is on its drive. The same script runs in every guest, which tells them apart by
-``$GUEST``.
+``refused`` by the provider: ``checksums``, ``merged``; a ``timeline`` is a log of all TLPs;
+``cards`` are those of the guests, of two that are wire to wire; ``timeout`` is in seconds of wall
+time; ``cpus`` are those of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network``
+instead, or an ``os`` that is on its drive. The same script runs in every guest, which tells them
+apart by ``$GUEST``.
 """
 
 import re

@@ -5,7 +5,6 @@ few hundred nanoseconds the sockets are looked at; while it rests, the process s
 and simulated time follows the host's.
 """
 
-import ctypes
 import os
 import select
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 import cocotb
 
 from offloadcard.control.dhcp import Lease
+from sim.bridge.child import die_with_parent
 from sim.bridge.qemu import QemuFunction
 from sim.linux.fabric import VTEP
 from sim.linux.session import Session as CardSession
@@ -29,12 +29,6 @@ _LINK, _ROUTER = IPv4Network("10.0.0.0/24"), IPv4Address("10.0.0.1")
 _STEP_NS = 400      # of the card's time between two looks at the sockets
 _NAP_S = 0.02       # of a sleep while nothing happens
 _LAST_WORDS_S = 20
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def _die_with_parent():
-    """In the child: no QEMU outlives a simulator that was killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Session(CardSession):
@@ -78,7 +72,7 @@ class Session(CardSession):
                             os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             self.processes.append(subprocess.Popen(
                 guest["line"], stdin=given, stdout=taken, stderr=taken,
-                start_new_session=not terminal, preexec_fn=_die_with_parent))
+                start_new_session=not terminal, preexec_fn=die_with_parent))
             os.close(given)
             os.close(taken)
 
