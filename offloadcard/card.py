@@ -93,7 +93,7 @@ class Card(wiring.Component):
             pcie.link_up.eq(self.link_up),
             pcie.tx_credit_limit.eq(self.tx_credit_limit),
             self.rx_credit_allocated.eq(pcie.rx_credit_allocated),
-            net.free_tags.eq(pcie.free_tags),
+            net.free_tags.eq(pcie.free_tags), net.told.eq(pcie.told),
             nvme.free_tags.eq(pcie.free_tags),
         ]
         for prefix, device in (("net", net), ("nvme", nvme)):

@@ -12,6 +12,7 @@ from ..rtl.ports import (
     LifecyclePort,
     ManagementPort,
     MmioPort,
+    promptness,
 )
 from .credits import CreditGate, CreditReturn
 from .endpoint_registers import EVENTS, DmaRegisters
@@ -71,6 +72,8 @@ class Endpoint(wiring.Component):
         ``spec_config.MANAGEMENT`` and ``spec.MANAGEMENT``.
     free_tags : ``Out(range(pcie_tags + 1))``
         A hint for schedulers.
+    told : ``Out(promptness(...))``
+        Another: whose reads are answered in time, and whose are late.
     """
 
     def __init__(self, config):
@@ -99,6 +102,7 @@ class Endpoint(wiring.Component):
             "nvme_lifecycle":      Out(LifecyclePort(**ids)),
             "management":          In(ManagementPort()),
             "free_tags":           Out(range(config.pcie_tags + 1)),
+            "told":                Out(promptness(**ids)),
         })
 
     def elaborate(self, platform):
@@ -125,7 +129,7 @@ class Endpoint(wiring.Component):
                 connect(m, flipped(getattr(self, f"{kind}_{port}")),
                         getattr(front, f"{kind}_{port}"))
         connect(m, front.interrupt_writes, writer.interrupts)
-        m.d.comb += self.free_tags.eq(requester.free_tags)
+        m.d.comb += [self.free_tags.eq(requester.free_tags), self.told.eq(requester.told)]
 
         # The function table.
         for part in (requester, writer):

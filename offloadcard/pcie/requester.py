@@ -6,10 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.arbiter import RoundRobin
 from ..rtl.buffer import Buffer
-from ..rtl.ports import READ_MAX, DmaReadPort, attributes, dma_read_request
+from ..rtl.ports import READ_MAX, DmaReadPort, attributes, dma_read_request, promptness
 from ..rtl.tags import TagPool
 from .functions import function_row, settings
 from .order import COUNT_WIDTH, Fence
+from .promptness import Promptness
 from .reassembly import Tracker
 from .reassembly_buffer import ReassemblyBuffer
 from .requester_cut import Cutter
@@ -19,6 +20,7 @@ from .spec import credit, tlp_beat
 __all__ = ["ReadRequester"]
 
 FENCE_DEPTH = 16  # requests of a port that wait for writes to leave, or for tags
+LATE_US     = 4   # without completions, until a read is late (guess: hosts answer within 2)
 LOW_TAGS    = 32  # tags that a function may use without Extended Tag Field Enable
 
 
@@ -55,6 +57,8 @@ class ReadRequester(wiring.Component):
         The function of a request that got its slot; of one that was answered.
     free_tags : ``Out(range(pcie_tags + 1))``
         Tags that nobody has.
+    told : ``Out(promptness(...))``
+        Whose reads are answered in time, and whose are late.
     passing : ``Out(1)``
         As of :class:`offloadcard.pcie.requester_issue.Issue`.
     notices : ``Out``
@@ -82,6 +86,7 @@ class ReadRequester(wiring.Component):
             "begun":       Out(event),
             "ended":       Out(event),
             "free_tags":   Out(range(config.pcie_tags + 1)),
+            "told":        Out(promptness(**self.ids)),
             "passing":     Out(1),
             "notices":     Out(data.StructLayout({
                 "unexpected": 1, "malformed": 1, "poisoned": 1, "aborted": 1, "timed_out": 1,
@@ -176,6 +181,20 @@ class ReadRequester(wiring.Component):
               for name in ("function_id", "tag", "lane", "length")],
             self.begun.valid.eq(arbiter.taken & piece.first),
             self.begun.payload.eq(piece.user.function_id),
+        ]
+
+        # A read that times out takes five quarters of the timeout, its sweep not counted.
+        m.submodules.promptness = promptly = Promptness(
+            tags=tags, late_cycles=LATE_US * config.clock_mhz,
+            longest_cycles=2 * config.completion_timeout_us * config.clock_mhz, **self.ids)
+        m.d.comb += [
+            promptly.opened.valid.eq(tracker.openings.valid),
+            promptly.opened.p.slot.eq(opening.slot),
+            promptly.opened.p.function_id.eq(opening.record.function_id),
+            promptly.answered.valid.eq(tracker.answers.valid),
+            promptly.answered.p.slot.eq(tracker.answers.p.slot),
+            promptly.answered.p.function_id.eq(tracker.answers.p.record.function_id),
+            promptly.busy.eq(self.completions.valid), self.told.eq(promptly.told),
         ]
 
         wiring.connect(m, chosen.o, issue.tlps)

@@ -9,10 +9,11 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = [
     "READ_MAX", "WRITE_MAX", "attributes", "packet_meta", "packet_beat", "PacketStream",
-    "dma_read_request", "dma_read_beat", "DmaReadPort", "dma_write_beat", "dma_write_answer",
-    "DmaWritePort", "mmio_request", "mmio_reply", "MmioPort", "interrupt_request",
-    "interrupt_answer", "InterruptPort", "lifecycle_stop", "lifecycle_drained", "LifecyclePort",
-    "MANAGEMENT_BURST", "management_request", "management_reply", "ManagementPort", "DramPort",
+    "dma_read_request", "dma_read_beat", "DmaReadPort", "promptness", "dma_write_beat",
+    "dma_write_answer", "DmaWritePort", "mmio_request", "mmio_reply", "MmioPort",
+    "interrupt_request", "interrupt_answer", "InterruptPort", "lifecycle_stop",
+    "lifecycle_drained", "LifecyclePort", "MANAGEMENT_BURST", "management_request",
+    "management_reply", "ManagementPort", "DramPort",
     "PORT_GUEST", "PORT_WIRE", "PORT_CONTROL",
 ]
 
@@ -122,6 +123,12 @@ class DmaReadPort(wiring.Signature):
             "requests": Out(stream.Signature(dma_read_request(**widths))),
             "beats":    In(stream.Signature(dma_read_beat(**widths), always_ready=True)),
         })
+
+
+def promptness(*, function_id_width):
+    """News of a function's DMA reads: one was answered in time, or is ``late``. A hint: news may be
+    missing, but of a read that stays late there is always more."""
+    return data.StructLayout({"valid": 1, "late": 1, "function_id": function_id_width})
 
 
 def dma_write_beat(*, function_id_width, tag_width, data_width):

@@ -10,9 +10,10 @@ from amaranth.lib.wiring import In, Out
 from ..rtl.buffer import Queue
 from ..rtl.ports import DmaReadPort, DmaWritePort
 from ..rtl.worklist import WorkList
+from .confine import BatchIds
 from .ring_answers import RingAnswers
 from .side import USED_TAG
-from .table import Pool, Table
+from .table import Table
 
 __all__ = ["Avail"]
 
@@ -25,8 +26,11 @@ class Avail(wiring.Component):
     large as its frames' pages allow, and a quarter of that when things are scarce. A queue gets
     more than one batch only while half of them are free, and ahead of its frames only while three
     quarters are: no tenant takes the last, and who has frames takes before who has none. Buffers
-    that are merged come in whole batches. At most one read
-    of a queue's index is in flight; ring reads of one queue follow each other without waiting.
+    that are merged come in whole batches. At most one read of a queue's index is in flight; ring
+    reads of one queue follow each other without waiting.
+
+    Functions whose memory is slow get one batch of one entry each, and all together a small part
+    of the reads (:class:`~.confine.Confine`); their queues wait for it apart from the others.
 
     Where EVENT_IDX was negotiated, the driver notifies only for the entry named in ``avail_event``.
     It is written when the ring was seen empty, and the index is read once more behind that write
@@ -61,6 +65,8 @@ class Avail(wiring.Component):
         Batches shall be small.
     wanted : ``In(1)``
         Frames wait for that queue's entries; used where ``limited``.
+    slow : ``In(1)``
+        Its function's memory is slow.
     quiet : ``In(1)``
         Nothing but batches stands against the end of that queue.
     reads : ``Out(DmaReadPort(...))``, writes : ``Out(DmaWritePort(...))``
@@ -100,6 +106,7 @@ class Avail(wiring.Component):
             "limit":       In(16),
             "scarce":      In(1),
             "wanted":      In(1),
+            "slow":        In(1),
             "quiet":       In(1),
             "reads":       Out(DmaReadPort(function_id_width=g.id_width,
                                            tag_width=self.tag_width, data_width=g.data_width)),
@@ -125,7 +132,8 @@ class Avail(wiring.Component):
 
         m.submodules.called = called = WorkList(count=g.queues)
         m.submodules.more   = more   = WorkList(count=g.queues)
-        m.submodules.pool   = pool   = Pool(count=g.batches, generation=True)
+        m.submodules.parked = parked = WorkList(count=g.queues)
+        m.submodules.ids    = ids    = BatchIds(g)
         m.submodules.rows   = rows   = Table(data.StructLayout({
             "next": 16, "known": 16, "total": 16, "issued": 4, "busy": 1, "again": 1,
             "blocked": 1, "armed": 1}), depth=g.queues)
@@ -162,7 +170,7 @@ class Avail(wiring.Component):
 
         row = rows.rows[0]
         m.d.comb += [self.queue.eq(queue), rows.addresses[0].eq(queue)]
-        wiring.connect(m, wiring.flipped(self.returned), pool.i)
+        wiring.connect(m, wiring.flipped(self.returned), ids.returned)
 
         again_call, again_more = Signal(), Signal()
         m.d.comb += [
@@ -180,16 +188,15 @@ class Avail(wiring.Component):
         have  = Signal(16)
         room  = Signal(signed(16))
         known = Signal(16)
-        next_ = Signal.like(row)
-        ring  = Signal()
+        next_, ring = Signal.like(row), Signal()
         mask  = Signal(16)
         row_r = Signal.like(row)
         setup = Signal(g.setup)
         most  = Signal(range(g.batch + 1))   # entries of a batch
         usual = Signal.like(most)
         plenty, ample = Signal(), Signal()
-        m.d.sync += [plenty.eq(pool.free > g.batches // 2),
-                     ample.eq(pool.free > 3 * g.batches // 4)]
+        m.d.sync += [plenty.eq(ids.free > g.batches // 2),
+                     ample.eq(ids.free > 3 * g.batches // 4)]
         m.d.comb += usual.eq(1)
         for bits in range(1, g.batch_bits + 1):
             with m.If(self.frame_pages <= g.pages >> 2 + bits):
@@ -199,22 +206,16 @@ class Avail(wiring.Component):
                 m.d.comb += usual.eq(g.batch)
         pages = Signal.like(self.frame_pages)
         m.d.comb += [next_.eq(row_r), rows.address.eq(queue_r), rows.row.eq(next_)]
-        request = self.reads.requests
+        request, beat = self.reads.requests, self.writes.beats
         m.d.comb += [
             request.p.function_id.eq(g.function_of(queue_r)),
             request.p.tag.eq(Cat(id_r.batch, ring)),
-        ]
-        m.d.comb += [
             self.batch_write.batch.eq(id_r.batch),
             self.batch_write.row.queue.eq(queue_r),
             self.batch_write.row.position.eq(row_r.next),
             self.batch_write.row.generation.eq(id_r.generation),
-            self.batch_write.row.desc.eq(setup.desc),
-            self.batch_write.row.driver.eq(setup.driver),
-            self.batch_write.row.device.eq(setup.device),
-            self.batch_write.row.size.eq(setup.size),
-            self.batch_write.row.vector.eq(setup.vector),
-            self.batch_write.row.features.eq(setup.features),
+            *(self.batch_write.row[name].eq(setup[name])
+              for name in ("desc", "driver", "device", "size", "vector", "features")),
             self.batch_write.row.frame_pages.eq(pages),
             self.order_write.place.eq(Cat(row_r.issued[:3], queue_r)),
             self.order_write.entry.batch.eq(id_r.batch),
@@ -223,29 +224,23 @@ class Avail(wiring.Component):
             owners.row.eq(Cat(queue_r, id_r.generation)),
             failures.i.payload.eq(g.function_of(queue_r)),
             dry.i.payload.eq(queue_r),
-        ]
-        beat = self.writes.beats
-        m.d.comb += [
             beat.p.function_id.eq(g.function_of(queue_r)), beat.p.length.eq(2),
             beat.p.address.eq(setup.device + 4 + (setup.size << 3)),
             beat.p.data.as_value().eq(row_r.next), beat.p.first.eq(1), beat.p.last.eq(1),
             answers.wrote.valid.eq(beat.valid & beat.ready),
             answers.wrote.payload.eq(id_r.batch),
         ]
-        give_back = Signal()
-        count = Signal(range(g.batch + 1))
+        give_back, count = Signal(), Signal(range(g.batch + 1))
         m.d.comb += self.batch_write.row.count.eq(count)
 
-        # Ids that are given back unused go first when nobody else gives one back.
-        m.submodules.unused = unused = Queue(Shape.cast(g.batch_id), depth=g.batches)
-        m.d.comb += [unused.i.payload.eq(id_r), unused.i.valid.eq(give_back)]
-        take_id, id_there, second = Signal(), Signal(), Signal()
-        id_next = Signal(g.batch_id)
+        # What a slow function may not begin now waits apart, and goes before others when it may.
+        slow, waited, take_id, passes = (Signal(name=name) for name in (
+            "slow", "waited", "take_id", "passes"))
         m.d.comb += [
-            id_there.eq(unused.o.valid | pool.o.valid),
-            id_next.eq(Mux(unused.o.valid, unused.o.payload, pool.o.payload)),
-            unused.o.ready.eq(take_id & second),
-            pool.o.ready.eq(take_id & ~second),
+            parked.i.payload.eq(queue_r), passes.eq(parked.o.valid & ids.loose),
+            ids.unused.valid.eq(give_back), ids.unused.id.eq(id_r), ids.o.ready.eq(take_id),
+            ids.begins.eq(take_id), ids.begin.eq(id_r.batch), ids.slow.eq(slow),
+            ids.cost.eq(pages),
         ]
 
         with m.FSM():
@@ -261,32 +256,34 @@ class Avail(wiring.Component):
                     m.d.comb += [queue.eq(self.checks.payload), self.checks.ready.eq(1)]
                     m.d.sync += [index.eq(0), visit.eq(0), check.eq(1)]
                     m.next = "LOOK"
-                with m.Elif(id_there & dry.i.ready & (called.o.valid | more.o.valid)):
+                with m.Elif(ids.o.valid & dry.i.ready & (called.o.valid | more.o.valid | passes)):
                     m.d.comb += [
-                        queue.eq(Mux(more.o.valid, more.o.payload, called.o.payload)),
-                        more.o.ready.eq(1), called.o.ready.eq(~more.o.valid)]
-                    m.d.sync += [index.eq(0), visit.eq(1), check.eq(0),
-                                 by_call.eq(~more.o.valid), id_r.eq(id_next),
-                                 second.eq(unused.o.valid)]
+                        queue.eq(Mux(passes, parked.o.payload,
+                                     Mux(more.o.valid, more.o.payload, called.o.payload))),
+                        parked.o.ready.eq(passes), more.o.ready.eq(~passes),
+                        called.o.ready.eq(~passes & ~more.o.valid)]
+                    m.d.sync += [index.eq(0), visit.eq(1), check.eq(0), waited.eq(passes),
+                                 by_call.eq(~passes & ~more.o.valid), id_r.eq(ids.o.payload),
+                                 ids.second.eq(ids.kept)]
                     m.next = "LOOK"
                 m.d.sync += queue_r.eq(queue)
             with m.State("LOOK"):
                 m.d.comb += known.eq(Mux(index & ~armed, idx_r, row.known))
                 m.d.sync += [
                     row_r.eq(row), row_r.known.eq(known), have.eq(known - row.next),
-                    setup.eq(self.setup), pages.eq(self.frame_pages),
+                    setup.eq(self.setup), pages.eq(self.frame_pages), slow.eq(self.slow),
                     mask.eq(self.setup.size - 1),
-                    most.eq(Mux(self.scarce & (usual > 4), usual >> 2, usual)),
+                    most.eq(Mux(self.slow, 1,
+                                Mux(self.scarce & (usual > 4), usual >> 2, usual))),
                     room.eq(self.limit - row.total),
                     idle.eq((row.issued == self.done) & ~row.busy & self.quiet),
                 ]
-                runs = Signal()
-                full = Signal()
-                flying = Signal(4)
+                runs, full, flying = Signal(), Signal(), Signal(4)
                 enough = Mux(self.wanted, plenty, ample) if self.limited else plenty
                 m.d.comb += [runs.eq(self.alive & self.setup.enable),
                              flying.eq((row.issued - self.done)[:4]),
-                             full.eq((flying == g.per_queue) | (flying != 0) & ~enough)]
+                             full.eq((flying == g.per_queue)
+                                     | (flying != 0) & (~enough | self.slow))]
                 m.next = "CHECK"
                 with m.If(visit):
                     with m.If(~runs):
@@ -320,6 +317,9 @@ class Avail(wiring.Component):
                         next_.blocked.eq(0), next_.armed.eq(0), rows.enable.eq(idle),
                         self.checked.eq(1), self.idle.eq(idle)]
                     m.next = "IDLE"
+                with m.Elif(visit & slow & (~ids.room | parked.o.valid & ~waited)):
+                    m.d.comb += parked.i.valid.eq(1)
+                    m.next = "LATER"
                 with m.Elif(index & (error_r | (have > setup.size))):
                     # [virtio-1.2: 2.7.6] more entries than the ring holds: not a driver's index.
                     m.d.comb += failures.i.valid.eq(1)

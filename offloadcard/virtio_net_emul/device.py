@@ -15,9 +15,11 @@ from ..rtl.ports import (
     ManagementPort,
     MmioPort,
     PacketStream,
+    promptness,
 )
 from .checksum import Checksum
 from .common_config import CommonConfig
+from .confine import Slow
 from .control_queue import ControlQueue
 from .interrupts import Interrupts
 from .layouts import PAGE_OCTETS, Geometry
@@ -63,6 +65,8 @@ class Device(wiring.Component):
         Frames to guests; always taken.
     free_tags : ``In(range(pcie_tags + 1))``
         A hint; the engines' own caps hold without it.
+    told : ``In(promptness(...))``
+        Whose reads are answered in time; who is never said to have answered stays confined.
     """
 
     def __init__(self, config):
@@ -82,6 +86,7 @@ class Device(wiring.Component):
             "transmitted": Out(packets),
             "received":    In(packets),
             "free_tags":   In(range(config.pcie_tags + 1)),
+            "told":        In(promptness(function_id_width=config.function_id_width)),
         })
 
     def elaborate(self, platform):
@@ -95,6 +100,7 @@ class Device(wiring.Component):
         m.submodules.transmit   = transmit   = TransmitSide(g)
         m.submodules.control    = control    = ControlQueue(g)
         m.submodules.front      = front      = ReceiveFront(g)
+        m.submodules.slow       = slow       = Slow(g)
         m.submodules.checksum   = checksum   = Checksum(
             data_width=g.data_width, function_id_width=g.id_width,
             max_octets=self.config.max_frame_octets)
@@ -129,6 +135,7 @@ class Device(wiring.Component):
             longest.eq(mtu_of(provision.profiles[2]) + FRAME_OVERHEAD + PAGE_OCTETS - 1),
             pages.eq(Mux((longest >> 9) < g.frame_pages, longest >> 9, g.frame_pages)),
             transmit.frame_pages.eq(pages), receive.frame_pages.eq(0),
+            slow.told.eq(self.told), slow.look.eq(transmit.function), transmit.slow.eq(slow.slow),
         ]
         for way, side in enumerate((receive, transmit, control)):
             wiring.connect(m, registers.doorbells[way], side.doorbells)

@@ -30,6 +30,7 @@ def side_members(geometry, *, readers, failures):
         "setup":       In(g.setup),
         "function":    Out(g.row_bits),
         "alive":       In(1),
+        "slow":        In(1),
         "frame_pages": In(range(g.frame_pages + 1)),
         "reads":       Out(DmaReadPort(function_id_width=g.id_width,
                                        tag_width=read_tag_width(g),

@@ -48,7 +48,7 @@ class TransmitSide(wiring.Component):
 
     Members
     -------
-    doorbells, starts, queue, setup, function, alive, frame_pages, checks, checked, idle, \
+    doorbells, starts, queue, setup, function, alive, slow, frame_pages, checks, checked, idle, \
 failures, interrupted
         See :func:`~.side.side_members`.
     reads : ``Out(DmaReadPort(...)).array(3)``
@@ -196,7 +196,7 @@ failures, interrupted
         m.d.comb += [
             self.queue.eq(avail.queue), avail.setup.eq(self.setup),
             self.function.eq(g.row_of(g.function_of(avail.queue))), avail.alive.eq(self.alive),
-            avail.frame_pages.eq(self.frame_pages),
+            avail.frame_pages.eq(self.frame_pages), avail.slow.eq(self.slow),
             self.checked.eq(avail.checked), self.idle.eq(avail.idle),
             used.interrupted.eq(self.interrupted),
             self.sent.eq(transmit.sent),

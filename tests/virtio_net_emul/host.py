@@ -40,6 +40,7 @@ class Host:
         self.drained  = []
         self.fault    = lambda address: False
         self.gate     = set()
+        self.answers  = lambda request: True  # or never
         self.pause_tx = False
         self.watch    = lambda function_id, address, length: None
         self._free    = 0x1000
@@ -90,7 +91,8 @@ class Host:
                 port.requests.valid, port.requests.payload.as_value())
             if valid:
                 request = shape.from_bits(raw)
-                waiting.append((self.cycle + self.latency, request))
+                if self.answers(request):
+                    waiting.append((self.cycle + self.latency, request))
                 self.reads.append((self.cycle, request.function_id, request.address,
                                    request.length))
                 self.watch(request.function_id, request.address, request.length)
@@ -101,8 +103,11 @@ class Host:
                 waiting.remove(item)
                 beats.extend(self._answer(item[1], width))
             ctx.set(port.beats.valid, bool(beats))
+            ctx.set(self.dut.told.valid, bool(beats))
             if beats:
-                ctx.set(port.beats.payload, beats.popleft())
+                ctx.set(port.beats.payload, beat := beats.popleft())
+                ctx.set(self.dut.told, {"valid": beat["last"], "late": 0,
+                                        "function_id": beat["function_id"]})
 
     def _answer(self, request, width):
         """Beats of one answer."""
