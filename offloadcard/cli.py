@@ -68,6 +68,7 @@ def demo(**options):
 @click.option("--host-latency-ns", type=int,
               help="Latency of a read of host memory.  [default: 500]")
 @click.option("--packets", type=int, help="Packets or operations to measure.")
+@click.option("--attackers", type=int, help="Interference: how many.  [default: 15]")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--json", "json_path", help="Write the records to this file.")
 @click.option("--waves", help="Record waveforms into this file.")

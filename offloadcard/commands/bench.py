@@ -24,7 +24,7 @@ def _sweep(names, out, preset, link, seed, workers, scheduler):
 
 
 def run(*, scenarios, list_only, preset, link, host_latency_ns, packets, seed, json_path, waves,
-        everything=False, sweeps=(), out=None, workers=1, scheduler=None):
+        attackers=None, everything=False, sweeps=(), out=None, workers=1, scheduler=None):
     """Measure ``scenarios``, or list them; ``True`` if each has a record."""
     command, build = late("sim.bench.command"), late("sim.build")
     if sweeps:
@@ -39,7 +39,7 @@ def run(*, scenarios, list_only, preset, link, host_latency_ns, packets, seed, j
     waves_path = str(Path(waves)) if waves else None
     try:
         records = command.run(scenarios, preset, link, host_latency_ns, packets, seed, json_path,
-                              waves=waves_path, console=console)
+                              attackers=attackers, waves=waves_path, console=console)
     except (ValueError, build.BuildError, build.RunError) as error:
         raise CommandError(str(error)) from None
     return bool(records)

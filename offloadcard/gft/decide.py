@@ -92,8 +92,13 @@ class Want(wiring.Component):
     _denies_hard = True
     # What another changes: a flow that drops is told of when its generation is soft.
     _lifts_drops = True
+    # And a third: order slots belong to one function each.
+    _own_slots = True
 
     def __init__(self, *, functions, function_id_width, slot_width, row_width, hash_width):
+        if slot_width < function_id_width + 2:
+            raise ValueError(f"`slot_width` must be at least {function_id_width + 2}, "
+                             f"not {slot_width!r}")
         self.functions         = functions
         self.function_id_width = function_id_width
         self.slot_width        = slot_width
@@ -166,14 +171,22 @@ class Want(wiring.Component):
         ported = (layer.protocol == PROTOCOL_TCP) | (layer.protocol == PROTOCOL_UDP)
         sets_addresses = entry.set_source_address | entry.set_destination_address
         tunnel = i.found.key.tunnel
+        # Each function has slots of its own, and the wire its half of all: nobody's packets wait
+        # for what another function has at the slow path.
+        bits  = self.slot_width - 1
+        fresh = Signal(self.slot_width)
+        own   = Cat(i.result.hash[:bits - self.function_id_width],
+                    side.function_id[:self.function_id_width])
+        if not self._own_slots:
+            own = i.result.hash[:bits]
+        m.d.comb += fresh.eq(Cat(Mux(i.wire, i.result.hash[:bits], own), i.wire))
         m.d.sync += [
             facts.valid.eq(i.valid), facts.wire.eq(i.wire), facts.side.eq(side),
             facts.fault.eq(i.fault), facts.faulty.eq(i.fault != Reason.NONE),
             facts.reason.eq(i.found.reason), facts.tunnel.eq(tunnel),
             facts.hit.eq(i.result.hit), facts.entry.eq(entry),
             facts.generation.eq(entry.generation),
-            facts.slot.eq(Mux(side.injected & side.counted, side.order_slot,
-                              i.result.hash[:self.slot_width])),
+            facts.slot.eq(Mux(side.injected & side.counted, side.order_slot, fresh)),
             facts.tcp_flags.eq(layer.tcp_flags),
             facts.flagged.eq((entry.tcp_exception & layer.tcp_flags).any() & ~side.injected),
             facts.notify.eq((entry.tcp_notify & layer.tcp_flags).any()),

@@ -15,11 +15,11 @@ LATENCY = 2
 class Order(wiring.Component):
     """Keep the packets of a flow in order while some of them are at the slow path.
 
-    An *order slot* (of the UFID's hash) counts the packets that went to the slow path and did not
-    come back. While it is not 0, packets that would be forwarded follow them, as
-    ``Reason.ORDER``; a lane is a pipeline without overtaking, so what comes back and is forwarded
-    is ahead of whatever enters later. A slot takes ``budget`` packets until it is empty again, and
-    what comes then is dropped: so it does become empty, however fast the flow is.
+    An *order slot* (of the UFID's hash, among those of its function) counts the packets that went
+    to the slow path and did not come back. While it is not 0, packets that would be forwarded
+    follow them, as ``Reason.ORDER``; a lane is a pipeline without overtaking, so what comes back
+    and is forwarded is ahead of whatever enters later. A slot takes ``budget`` packets until it is
+    empty again, and what comes then is dropped: so it does become empty, however fast the flow is.
 
     The open packets of each function are limited too, and the exception queue's room is reserved
     here, so that no lane ever waits for the slow path. Who has packets open gets the queue's first

@@ -19,6 +19,7 @@ from .registers import Registers
 __all__ = ["Pipeline"]
 
 GUESTS, WIRE = range(2)
+SLOT_BITS = 4  # log2 of the order slots of each function
 
 
 class Pipeline(wiring.Component):
@@ -74,9 +75,10 @@ class Pipeline(wiring.Component):
         widths = {"data_width": config.data_width, "function_id_width": config.function_id_width}
         lanes  = config.data_width // 8
         room    = config.gft_exception_octets // lanes
+        slots   = min(16, 1 + max(10, config.function_id_width + SLOT_BITS))
         headers = Headers(config, cell_width=(self.cells - 1).bit_length(),
-                          slot_width=10,
-                          room=room, credits=64 if config.data_width == 512 else 32)
+                          slot_width=slots, room=room,
+                          credits=64 if config.data_width == 512 else 32)
         m.submodules.headers   = headers
         m.submodules.registers = registers = Registers(config, headers)
         for name in Registers.NAMES:

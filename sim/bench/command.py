@@ -53,7 +53,7 @@ def _row(record):
 
 
 def run(scenarios=(), preset="model", link="gen3x16", host_latency_ns=None, packets=None, seed=1,
-        json_path=None, *, options=None, waves=None, console=None):
+        json_path=None, *, attackers=None, options=None, waves=None, console=None):
     """Measures scenarios (all bursts without names); prints, returns and writes the records.
 
     ``ValueError`` in one line for what cannot be asked.
@@ -66,6 +66,9 @@ def run(scenarios=(), preset="model", link="gen3x16", host_latency_ns=None, pack
     _check("link", link, LINKS)
     if packets is not None and packets < 64:
         raise ValueError(f"`packets` must be 64 or more, not {packets!r}")
+    most = PRESETS[preset].virtio_net_vfs - 1
+    if attackers is not None and not 1 <= attackers <= most:
+        raise ValueError(f"`attackers` must be 1 to {most}, not {attackers!r}")
     options = dict(options or {})
     if host_latency_ns is not None:
         if host_latency_ns < 0:
@@ -82,8 +85,10 @@ def run(scenarios=(), preset="model", link="gen3x16", host_latency_ns=None, pack
                   TimeElapsedColumn(), console=console, transient=True) as progress:
         task = progress.add_task("", total=len(scenarios))
         for name in scenarios:
+            attacked = attackers and CATALOG[name].kind == "interference"
             record = run_scenario(
                 name, preset=preset, link=link, options=options, packets=packets, seed=seed,
+                change={"queues": attackers} if attacked else None,
                 waves=waves, say=lambda step, name=name: progress.update(
                     task, description=f"{name}: {step}"))
             records.append(record)

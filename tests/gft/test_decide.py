@@ -16,7 +16,7 @@ FUNCTIONS = 4
 
 
 def want(dut=Want):
-    return dut(functions=FUNCTIONS, function_id_width=2, slot_width=2, row_width=4, hash_width=20)
+    return dut(functions=FUNCTIONS, function_id_width=2, slot_width=4, row_width=4, hash_width=20)
 
 
 class WantSpec(Elaboratable):
@@ -83,6 +83,30 @@ class WantSpec(Elaboratable):
         return m
 
 
+class SlotSpec(Elaboratable):
+    """An order slot is of one function, or of the wire: what others have at the slow path holds
+    nobody's packets up. What comes back keeps the slot that it had."""
+
+    def __init__(self, dut):
+        self.dut = dut
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        o = dut.o
+        warm = Signal(2)
+        m.d.sync += warm.eq(warm + (warm != WANT_LATENCY))
+        with m.If((warm == WANT_LATENCY) & o.valid & ~o.counted):
+            m.d.comb += Assert((o.slot[-1] == o.source[12])
+                               & (o.source[12] | (o.slot[-3:-1] == o.source[:2])))
+        return m
+
+
+class SharedSlots(Want):
+    """A mutant whose slots are of the hash alone."""
+    _own_slots = False
+
+
 class SoftWant(Want):
     """A mutant: hard generations are treated as soft ones."""
     _denies_hard = False
@@ -94,6 +118,13 @@ class OpenWant(Want):
     def elaborate(self, platform):
         self.functions = 1 << 12
         return super().elaborate(platform)
+
+
+@pytest.mark.formal
+def test_slot_spec():
+    prove(SlotSpec(want()), depth=5)
+    with pytest.raises(ProofFailed):
+        prove(SlotSpec(want(SharedSlots)), depth=5)
 
 
 @pytest.mark.formal
