@@ -88,6 +88,7 @@ def bench(**options):
 @main.command()
 @click.option("--script", metavar="FILE", help="Run this in every guest.  [default: a shell]")
 @click.option("--guests", type=int, help="How many.  [default: 1, or as the script says]")
+@click.option("--cards", type=int, help="2: each guest its own, wire to wire.  [default: 1]")
 @click.option("--preset", default="small", show_default=True)
 @click.option("--kernel", default="6.1", show_default=True, metavar="VERSION",
               help="Of an installed linux-source package, or a User-Mode Linux program.")

@@ -62,6 +62,10 @@ NEEDS = (
          False),
     Need("file", "/usr/lib/ipxe/qemu/pxe-virtio.rom", "qemu: boot by network",
          "apt install ipxe-qemu", False),
+    Need("file", "/usr/lib/grub/i386-pc/boot.img", "qemu: an operating system on a drive",
+         "apt install grub-pc-bin", False),
+    Need("program", "grub-mkimage", "qemu: an operating system on a drive",
+         "apt install grub-common", False),
     Need("program", "tcpdump", "making another capture", "apt install tcpdump", False),
 )
 

@@ -1,25 +1,17 @@
 """``offloadcard linux``: a real Linux drives the card in virtual time; see ``sim/linux``."""
 
-import os
-import sys
 import time
 from pathlib import Path
 
-from .console import console, progress_bar
+from .console import console
 from .errors import CommandError
+from .guests import building, config_of, introduce, progress, terminal
 from .late import late
 
 __all__ = ["run"]
 
 
-def _config(preset):
-    from offloadcard.config import PRESETS
-    if preset not in PRESETS:
-        raise CommandError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-    return PRESETS[preset]
-
-
-def _script(path, guests, config):
+def _script(path, guests, cards, config):
     scripts = late("sim.linux.script")
     if path is not None:
         try:
@@ -30,12 +22,21 @@ def _script(path, guests, config):
         if guests is not None and guests != len(script.functions):
             raise CommandError(f"--guests must be {len(script.functions)} as the script says, "
                                f"not {guests}")
+        if cards not in (None, 1 + bool(script.cards)):
+            raise CommandError(f"--cards must be {1 + bool(script.cards)} as the script says, "
+                               f"not {cards}")
         return script
+    if cards not in (None, 1, 2):
+        raise CommandError(f"--cards must be 1 or 2, not {cards}")
+    if cards == 2 and guests not in (None, 2):
+        raise CommandError(f"--guests must be 2 with two cards, not {guests}")
+    guests = cards if guests is None else guests
     wanted = {None: (("pf0", "pf1"),), 1: (("pf0", "pf1"),),
               2: (("net0", "nvme0"), ("net1", "nvme1"))}
     if guests not in wanted:
         raise CommandError(f"--guests must be 1 or 2, not {guests}")
-    return scripts.Script(Path("shell"), functions=wanted[guests], timeout=7 * 24 * 3600)
+    return scripts.Script(Path("shell"), functions=wanted[guests],
+                          cards=(0, 1) if cards == 2 else (), timeout=7 * 24 * 3600)
 
 
 def _file(option, path):
@@ -48,13 +49,7 @@ def _file(option, path):
     return path
 
 
-def _terminal():
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise CommandError("a shell needs a terminal; without one, give --script FILE")
-    return Path(os.ttyname(sys.stdin.fileno()))
-
-
-def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt_ns, out,
+def run(*, script, guests, cards, preset, kernel, seed, waves, pcap, mmio_ns, interrupt_ns, out,
         table):
     """Run the script, or give a shell; its exit code."""
     if table:
@@ -62,35 +57,27 @@ def run(*, script, guests, preset, kernel, seed, waves, pcap, mmio_ns, interrupt
             console.print(f"{module.DOCUMENT.name} "
                           + ("is written" if module.write() else "is as it was"))
         return 0
-    config = _config(preset)
-    wanted = _script(script, guests, config)
+    config = config_of(preset)
+    wanted = _script(script, guests, cards, config)
     waves, pcap = _file("--waves", waves), _file("--pcap", pcap)
     shell = script is None
-    terminal = _terminal() if shell else None
+    place = terminal() if shell else None
     kernels, play, build = (late("sim.linux.kernel"), late("sim.linux.play"), late("sim.build"))
     started = time.monotonic()
     try:
-        with progress_bar("Linux", 1.0) as step:
-            done = 0.0
-
-            def say(text, now):
-                nonlocal done
-                step(text, now - done)
-                done = now
-
+        with progress("Linux") as say:
             program = kernels.kernel(kernel, say=say)
         if not shell:
-            console.print(f"{wanted.name}: {wanted.shows}", highlight=False, markup=False)
+            introduce(wanted)
         many = len(wanted.functions) > 1
 
         def follow(guest, line):
             print(f"{guest}| {line}" if many else line, flush=True)
 
         outcome = play.play(
-            wanted, config, program, shell=shell, terminal=terminal, out=out,
+            wanted, config, program, shell=shell, terminal=place, out=out,
             follow=None if shell else follow, seed=seed, mmio_ns=mmio_ns,
-            interrupt_ns=interrupt_ns, waves=waves, pcap=pcap,
-            say=lambda text: console.print(f"building the card: {text}", highlight=False))
+            interrupt_ns=interrupt_ns, waves=waves, pcap=pcap, say=building)
     except (kernels.KernelError, build.BuildError) as error:
         raise CommandError(str(error)) from None
     except build.RunError as error:

@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from .console import console, progress_bar
+from .console import console
 from .errors import CommandError
+from .guests import building, config_of, introduce, progress, terminal
 from .late import late
-from .linux import _config, _terminal
 
 __all__ = ["run"]
 
@@ -38,14 +38,7 @@ def _script(path, show):
 
 
 def _fetch(program):
-    with progress_bar("fetching", 1.0) as step:
-        done = 0.0
-
-        def say(text, now):
-            nonlocal done
-            step(text, now - done)
-            done = now
-
+    with progress("fetching") as say:
         program.fetch(say=say)
     console.print(f"in {program.BUILD}", highlight=False)
 
@@ -60,10 +53,10 @@ def run(*, script, show, cpus, qemu, preset, fetch, pcap, out):
         wanted = _script(script, show)
         if cpus is not None and cpus < 1:
             raise CommandError(f"--cpus must be at least 1, not {cpus}")
-        config, shell = _config(preset), script is None and show is None
+        config, shell = config_of(preset), script is None and show is None
         program.program(qemu)
-        terminal = _terminal() if shell else None
-        return _play(wanted, config, shell=shell, terminal=terminal, cpus=cpus, qemu=qemu,
+        place = terminal() if shell else None
+        return _play(wanted, config, shell=shell, terminal=place, cpus=cpus, qemu=qemu,
                      pcap=pcap, out=out)
     except program.QemuError as error:
         raise CommandError(str(error)) from None
@@ -73,11 +66,9 @@ def _play(wanted, config, *, shell, **options):
     build, run_ = late("sim.build"), late("sim.qemu.run")
     started = time.monotonic()
     if not shell:
-        console.print(f"{wanted.name}: {wanted.shows}", highlight=False, markup=False)
+        introduce(wanted)
     try:
-        outcome = run_.play(
-            wanted, config, shell=shell, **options,
-            say=lambda text: console.print(f"building the card: {text}", highlight=False))
+        outcome = run_.play(wanted, config, shell=shell, **options, say=building)
     except build.BuildError as error:
         raise CommandError(str(error)) from None
     except build.RunError as error:

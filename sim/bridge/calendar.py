@@ -23,7 +23,7 @@ from enum import IntEnum
 
 from .vhost_user import Disconnected, receive
 
-__all__ = ["Calendar", "Clock", "Stuck", "Tick"]
+__all__ = ["FOREVER", "Calendar", "Clock", "Stuck", "Tick"]
 
 _MESSAGE = struct.Struct("<IIQ")  # op, sequence number, ns
 _SHARED = 4096                    # octets of the shared memory that newer kernels ask for
@@ -148,13 +148,16 @@ class Calendar:
     chores : coroutine function or None
         ``await chores(ns)`` whenever all guests stand still; time may pass in it, and must have
         come to ``ns`` before it does what a guest will be told of.
+    horizon : callable or None
+        Nothing comes from outside of the card and its guests before ``horizon()`` ns.
     """
 
     time_of_day_ns = 1_700_000_000_000_000_000
 
-    def __init__(self, path, timeline, *, note, patience_s=60, chores=None):
+    def __init__(self, path, timeline, *, note, patience_s=60, chores=None, horizon=None):
         self.timeline, self.note, self.patience_s = timeline, note, patience_s
-        self.chores = chores
+        self.chores, self._horizon = chores, horizon or (lambda: FOREVER)
+        self._asleep = False
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(str(path))
         self.listener.listen(8)
@@ -164,6 +167,13 @@ class Calendar:
     def now_ns(self):
         """The time, since the first guest's start."""
         return self.timeline.now_ns
+
+    @property
+    def due_ns(self):
+        """When the first guest acts, if nothing comes before."""
+        if not self._asleep or any(one.owes for one in self.machines):
+            return self.now_ns
+        return min(one.clock.request for one in self.machines)
 
     def connect(self, machine):
         """Wait for the guest that was just started; it stands still until its first turn."""
@@ -248,7 +258,9 @@ class Calendar:
                     self._gone(owed, error)
                 continue
             limit = min(request, self.now_ns + _FOREVER_NS)
+            self._asleep = True
             await self.timeline.advance(limit, lambda: any(one.owes for one in self.machines))
+            self._asleep = False
             if self.now_ns >= limit < request:
                 raise Stuck(f"all guests sleep, guest {machine.number} until {request} ns, and no "
                             f"interrupt came for {_FOREVER_NS / 1e9} s")
@@ -262,7 +274,7 @@ class Calendar:
         others = [one.clock.request for one in self.machines if one is not machine]
         try:
             if self.timeline.idle and not any(one.owes for one in self.machines):
-                leave = min(self.now_ns + _LEAVE_NS, *others, FOREVER)
+                leave = min(self.now_ns + _LEAVE_NS, *others, self._horizon())
                 if leave > machine.clock.request:
                     machine.clock.free(leave)
             machine.clock.run()

@@ -11,6 +11,7 @@ from pathlib import Path
 from offloadcard.pcie.spec_config import BAR_REGISTERS, NOTIFY_CFG, NOTIFY_MULTIPLIER
 
 from .attachment import Attachment
+from .keys import Keys
 from .overlay import Overlay
 from .vhost_user import Disconnected
 from .virt_pci import VirtPci
@@ -55,7 +56,7 @@ class UserModeLinux(Attachment):
             raise ValueError(f"`functions` must name 1 to {SLOTS} functions, not {len(functions)}")
         self.root, self.number, self.folder = root, number, Path(folder)
         self.folder.mkdir(parents=True)
-        self.clock = self.process = self.ended = self.console = None
+        self.clock = self.process = self.ended = self.console = self.keys = None
         self.functions, self._note, self._memory = list(functions), note, {}
 
     async def attach(self):
@@ -117,6 +118,7 @@ class UserModeLinux(Attachment):
                           "TMPDIR": "/dev/shm", **(environment or {})},
             start_new_session=not terminal)
         self._leads = not terminal
+        self.keys = Keys(self.console, self.process) if terminal else None
         os.close(given)
         os.close(taken)
 
@@ -204,6 +206,9 @@ class UserModeLinux(Attachment):
                 # The kernel is its session's leader, and each process inside is one outside.
                 (os.killpg if self._leads else os.kill)(self.process.pid, signal.SIGKILL)
                 self.process.wait()
+        if self.keys is not None:
+            self.keys.close()
+            self.keys = None
         for view in self._memory.values():
             view.release()
         self._memory.clear()

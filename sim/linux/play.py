@@ -79,6 +79,7 @@ def play(script, config, kernel, *, out=None, terminal=None, follow=None, shell=
     guests = [run.GuestSpec(
         functions=functions, memory=script.memory, hostile=guest in script.hostile,
         console=terminal if shell and guest == 0 else out / f"console{guest}",
+        card=script.cards[guest] if script.cards else 0,
         append=["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
                 f"init={_INIT}", "con=null", f"con0={'fd:0' if shell else 'null'},fd:1",
                 f"REPO={ROOT}", f"OUT={out}", f"GUEST={guest}", f"GUESTS={count}",

@@ -3,13 +3,16 @@
     boot(SMALL, kernel, [GuestSpec(functions=("pf0", "pf1"), append=["init=/bin/sh"])])
 """
 
+import hashlib
 import shutil
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sim import build
 
+from .cable import CARDS
 from .repeat import steady
 
 __all__ = ["GuestSpec", "boot"]
@@ -31,6 +34,7 @@ class GuestSpec:
     console:     Path | None = None                  # a file, or a terminal
     environment: dict = field(default_factory=dict)
     hostile:     bool = False  # what its functions reach for is no violation where it is refused
+    card:        int = 0       # of two, wire to wire; function names are unique over both
 
 
 def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1, drives=None,
@@ -80,6 +84,9 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
         ``guests`` (for each its exit code and why it ended), ``functions`` (MAC, address, VNI and
         octets), ``deeds`` of the hostile machine.
     """
+    cards = max(guest.card for guest in guests) + 1
+    if cards > 1 and (cards > CARDS or joined or far or fiend):
+        raise ValueError("`guests` of two cards must be without `joined`, `far`, and `fiend`")
     made = build.card_simulator(config, waves=waves is not None, say=say)
     folder = _SOCKETS / f"oc-{time.monotonic_ns():x}"
     folder.mkdir()
@@ -96,16 +103,64 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
         "drives": {name: path(d) if isinstance(d, str | Path) else d
                    for name, d in (drives or {}).items()},
         "mmio_ns": mmio_ns, "interrupt_ns": interrupt_ns, "quiet_clocks": quiet_clocks,
-        "before": before,
+        "before": before, "card": 0, "cable": None, "others": [],
         "guests": [asdict(guest) | {"console": path(guest.console),
                                     "environment": environment | guest.environment}
                    for guest in guests],
     }
     started = time.monotonic()
     try:
-        report = build.run(made, "sim.linux.session", arguments=arguments, waves=waves,
-                           timeout_s=timeout_s)
+        if cards == 1:
+            report = build.run(made, "sim.linux.session", arguments=arguments, waves=waves,
+                               timeout_s=timeout_s)
+        else:
+            report = _both(made, arguments, waves=waves, timeout_s=timeout_s)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report["wall_s"] = time.monotonic() - started
     return report
+
+
+def _both(made, arguments, *, waves, timeout_s):
+    """Two cards, a simulation each, joined by a cable; one report."""
+    reports, errors = [None] * CARDS, []
+
+    def one(card):
+        def of(mine):
+            return [guest for guest in arguments["guests"] if (guest["card"] == card) == mine]
+
+        folder = Path(arguments["folder"]) / f"c{card}"
+        folder.mkdir()
+        first = {} if card == 0 else {"pcap": None, "tlp_log": None}
+        try:
+            reports[card] = build.run(
+                made, "sim.linux.session", waves=waves if card == 0 else None,
+                timeout_s=timeout_s, arguments=arguments | first | {
+                    "card": card, "cable": str(folder.parent / "cable"), "folder": str(folder),
+                    "guests": of(True), "orders": None, "others": [
+                        name for guest in of(False) for name in guest["functions"]
+                        if name.startswith(("net", "pf0"))]})
+        except Exception as error:  # the first is the cause of the other's
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=(card,)) for card in range(CARDS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return _joined(reports)
+
+
+def _joined(reports):
+    """Reports of two cards as one: times are the later one's, numbers are sums."""
+    one, other = reports
+    joined = {name: value + other[name] if isinstance(value, int | list) else value
+              for name, value in one.items()}
+    joined |= {name: max(one[name], other[name]) for name in ("virtual_ns", "skipped_ns")}
+    joined["counts"] = {name: n + other["counts"][name] for name, n in one["counts"].items()}
+    joined["functions"] = one["functions"] | other["functions"]
+    joined["trace"] = hashlib.blake2b((one["trace"] + other["trace"]).encode(),
+                                      digest_size=16).hexdigest()
+    return joined

@@ -11,6 +11,7 @@
     #: hostile   = 0
     #: fiend     = net2 nvme2
     #: timeline  = yes
+    #: cards     = 0 1
     #: memory    = 256M
     #: timeout   = 300
     #: cpus      = 2
@@ -22,8 +23,9 @@ the tunnel end point of the others' networks behind the wire; a ``hostile`` gues
 are no fault of the card; the functions of ``fiend`` belong to a hostile machine (:mod:`.fiend`)
 that waits for the order ``attack``; ``mtu`` is that of all networks; offers of the card may be
 ``refused`` by the provider: ``checksums``, ``merged``; a ``timeline`` is a log of all TLPs;
-``timeout`` is in seconds of wall time; ``cpus`` are those of a guest of QEMU, which may ``boot``
-from its ``drive`` or ``network`` instead. The same script runs in every guest, which tells them
+``cards`` are those of the guests, of two that are wire to wire; ``timeout`` is in seconds of wall
+time; ``cpus`` are those of a guest of QEMU, which may ``boot`` from its ``drive`` or ``network``
+instead, or an ``os`` that is on its drive. The same script runs in every guest, which tells them
 apart by ``$GUEST``.
 """
 
@@ -61,6 +63,7 @@ class Script:
     timeout:   int = 600
     cpus:      int = 1
     boot:      str = "kernel"
+    cards:     tuple = ()
 
     @property
     def name(self):
@@ -119,8 +122,8 @@ def _joined(text):
 
 
 def _boot(text):
-    if text not in ("kernel", "drive", "network"):
-        raise ScriptError(f"must be kernel, drive or network, not {text!r}")
+    if text not in ("kernel", "drive", "network", "os"):
+        raise ScriptError(f"must be kernel, drive, network or os, not {text!r}")
     return text
 
 
@@ -155,6 +158,12 @@ def _hostile(text):
     return tuple(map(int, text.split()))
 
 
+def _cards(text):
+    if not re.fullmatch(r"0( +0)*( +1)+", text):
+        raise ScriptError(f"cards must be a 0 or 1 for each guest, in order, not {text!r}")
+    return tuple(map(int, text.split()))
+
+
 def _yes(text):
     if text not in ("yes", "no"):
         raise ScriptError(f"must be yes or no, not {text!r}")
@@ -165,7 +174,7 @@ _KEYS = {"functions": _functions, "networks": lambda text: _pairs(text, int),
          "drives": lambda text: _pairs(text, octets_of), "joined": _joined, "far": str,
          "hostile": _hostile, "fiend": lambda text: _functions(text)[0],
          "mtu": _mtu, "refused": _refused, "timeline": _yes, "memory": _memory,
-         "timeout": _seconds, "cpus": int, "boot": _boot}
+         "timeout": _seconds, "cpus": int, "boot": _boot, "cards": _cards}
 
 
 def read(path):
@@ -198,6 +207,11 @@ def read(path):
         raise ScriptError(f"{path}: a function must belong to one guest, or to the fiend")
     if any(name.startswith("pf") for name in script.fiend):
         raise ScriptError(f"{path}: the fiend's functions must be netN or nvmeN")
+    if script.cards and len(script.cards) != len(script.functions):
+        raise ScriptError(f"{path}: cards must name one for each of {len(script.functions)} "
+                          f"guests, not {len(script.cards)}")
+    if script.cards and (script.joined or script.far or script.fiend):
+        raise ScriptError(f"{path}: two cards must be without joined, far and fiend")
     for guest in script.hostile:
         if guest >= len(script.functions):
             raise ScriptError(f"{path}: a hostile guest must be one of 0 to "

@@ -14,15 +14,16 @@ from offloadcard.control.flow import Direction
 from offloadcard.control.network import AclRule, Port
 from offloadcard.control.policy import Match
 from offloadcard.control.volumes import Volume
-from sim.bridge.calendar import Calendar
+from sim.bridge.calendar import FOREVER, Calendar
 from sim.bridge.ethernet import PcapWriter
 from sim.bridge.root_port import RootPort
 from sim.bridge.user_mode_linux import UserModeLinux
 from sim.env import Env, arguments, report
 from sim.link.config import LinkConfig
 from sim.link.world import Event
-from sim.rig import FABRIC, virtual_network
+from sim.rig import virtual_network
 
+from .cable import Cable, fabric
 from .fabric import BEHIND, VTEP, Router
 from .fiend import Fiend
 from .orders import Orders
@@ -50,8 +51,12 @@ class Session:
     def __init__(self, env, given):
         self.env, self.given = env, given
         self.timeline = Timeline(env, self._busy)
-        self.router = Router(env, self.timeline, given["joined"],
-                             behind=given["far"] and self._vni(given["far"]))
+        self.fabric = fabric(given["card"])
+        if given["cable"]:
+            self.router = Cable(env, self.timeline, given["card"], given["cable"])
+        else:
+            self.router = Router(env, self.timeline, given["joined"],
+                                 behind=given["far"] and self._vni(given["far"]))
         self.folder = Path(given["folder"])
         self.digest = hashlib.blake2b(digest_size=16)
         self.counts, self.functions, self.machines = {}, {}, []
@@ -102,7 +107,7 @@ class Session:
 
         await self.root.start(net_vfs=lonely("net", "pf0"), nvme_vfs=lonely("nvme", "pf1"))
         self.controller = controller = await Controller.attach(
-            PatientCardPort(env), fabric=FABRIC, seed=_SEED, dram_octets=env.dram_octets)
+            PatientCardPort(env), fabric=self.fabric, seed=_SEED, dram_octets=env.dram_octets)
         self.slowpath = cocotb.start_soon(controller.slowpath.run())
         self._networked = [name for name in names
                            if controller.is_network_function(self.root.ports[name].function_id)]
@@ -121,7 +126,7 @@ class Session:
     def _names(self, name):
         """MAC and address of a network function: 10.0.0.2 is PF0's, 10.0.0.10 its first VF's."""
         if name == self.given["far"]:
-            return FABRIC.next_hop_mac, VTEP
+            return self.fabric.next_hop_mac, VTEP
         number = 2 if name == "pf0" else 10 + int(name.removeprefix("net"))
         return bytes([2, 0, 0, 0, 0, number]), IPv4Address(f"10.0.0.{number}")
 
@@ -138,11 +143,12 @@ class Session:
         vni = self._vni(name)
         networks = self.controller.topology.networks
         if name == self.given["far"]:
-            prefix, remotes = _FABRIC_PREFIX, [(FABRIC.address, FABRIC.mac.hex(), str(BEHIND))]
+            prefix, remotes = _FABRIC_PREFIX, [
+                (self.fabric.address, self.fabric.mac.hex(), str(BEHIND))]
         else:
             prefix, remotes = _PREFIX, [(address, mac.hex(), str(VTEP))
                                         for mac, address in self._behind_wire(vni)]
-            remotes += self.elsewhere()
+            remotes += self.elsewhere(vni)
         new = () if vni in networks else (virtual_network(vni, [prefix], remotes),)
         network = new[0] if new else networks[vni]
         mac, address = self._names(name)
@@ -154,9 +160,11 @@ class Session:
             networks=new)
         self.functions[name] = {"mac": mac.hex(":"), "address": str(address), "vni": vni}
 
-    def elsewhere(self):
-        """``(address, MAC in hex, VTEP)`` of further members of each network; none here."""
-        return []
+    def elsewhere(self, vni):
+        """``(address, MAC in hex, VTEP)`` of members of the network on the other card."""
+        other = fabric(1 - self.given["card"])
+        members = [self._names(name) for name in self.given["others"] if self._vni(name) == vni]
+        return [(address, mac.hex(), str(other.address)) for mac, address in members]
 
     def lease(self):
         """What DHCP tells the guests; they are not told here."""
@@ -183,11 +191,11 @@ class Session:
     async def live(self):
         """Boot all guests, one behind the other; wait until the last has ended."""
         self.timeline.begin()
-        orders = Orders(self.given["orders"], self.timeline, self.controller, {
+        self.orders = Orders(self.given["orders"], self.timeline, self.controller, {
             name: self.root.ports[name].function_id for name in self._networked},
             self.attack if self.given["fiend"] else None)
         calendar = Calendar(self.folder / "calendar", self.timeline, note=self.note,
-                            chores=orders.carry_out)
+                            chores=self._chores, horizon=self._horizon)
         for number, guest in enumerate(self.given["guests"], 1):
             machine = UserModeLinux(self.root, number, guest["functions"],
                                     self.folder / f"g{number}", self.access)
@@ -216,12 +224,26 @@ class Session:
                               console=guest["console"], environment=guest["environment"],
                               before=self.given["before"])
                 calendar.connect(machine)
+            if self.given["cable"]:
+                self.router.begin(lambda: calendar.due_ns)
             await calendar.run()
+            if self.given["cable"]:
+                self.router.end()
         finally:
             for machine in self.machines:
                 machine.stop()
             calendar.close()
             self.turns, self.spins = calendar.turns, calendar.spins
+
+    async def _chores(self, earliest_ns):
+        """While all guests stand still."""
+        for machine in self.machines:
+            if machine.keys is not None:
+                machine.keys.show()
+        await self.orders.carry_out(earliest_ns)
+
+    def _horizon(self):
+        return self.router.horizon_ns if self.given["cable"] else FOREVER
 
     async def _later(self, arrived, requester, message):
         await self.timeline.sleep(self.given["interrupt_ns"])

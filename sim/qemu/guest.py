@@ -10,7 +10,7 @@ from sim.linux import needs
 
 from .program import GUEST, QemuError, kernel
 
-__all__ = ["MODULES", "closure", "initrd"]
+__all__ = ["MODULES", "archive", "closure", "initrd", "plant"]
 
 _HERE = Path(__file__).resolve().parent
 MODULES = ("virtio_pci", "virtio_net", "nvme")
@@ -65,12 +65,18 @@ def initrd(script, path, work, *, modules=MODULES):
                         f"{' '.join(packages)}")
     _, folder = kernel()
     tree = Path(work) / "tree"
+    plant(tree, script, closure(folder, modules))
+    archive(tree, path)
+    shutil.rmtree(tree)
+
+
+def plant(tree, script, files):
+    """Fill a folder with all that a guest runs from; ``files`` are modules, in their order."""
     for name in ("bin", "proc", "sys", "dev", "tmp", "lib/card"):
         (tree / name).mkdir(parents=True)
     shutil.copy("/bin/busybox", tree / "bin/busybox")
     for tool in _TOOLS:
         _copy_program(tree, tool)
-    files = closure(folder, modules)
     for module in files:
         shutil.copy(module, tree / "lib/card" / module.name)
     (tree / "lib/card/order").write_text("".join(f"{module.name}\n" for module in files))
@@ -78,10 +84,13 @@ def initrd(script, path, work, *, modules=MODULES):
         shutil.copy(_HERE / f"{name}.sh", tree / name)
     (tree / "init").chmod(0o755)
     (tree / "script").write_text(Path(script).read_text())
+
+
+def archive(tree, path):
+    """The folder as a cpio archive."""
     names = sorted(str(p.relative_to(tree)) for p in tree.rglob("*"))
     with open(path, "wb") as out:
         subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=tree, stdout=out, check=True,
                        input="\n".join(names).encode(), stderr=subprocess.DEVNULL,
                        env={**os.environ, "LC_ALL": "C"})
-    shutil.rmtree(tree)
 

@@ -25,7 +25,13 @@ else
     echo "EXIT 0"
 fi
 # The devices are let go of, so that QEMU does not end beneath them.
-for driver in nvme virtio-pci; do
+drivers="nvme virtio-pci"
+if [ -e /boot/vmlinuz ]; then  # but not of the one that holds our root
+    drivers=virtio-pci
+    sync
+    mount -o remount,ro /
+fi
+for driver in $drivers; do
     for function in /sys/bus/pci/drivers/$driver/0000:*; do
         [ -e "$function" ] && echo "${function##*/}" > /sys/bus/pci/drivers/$driver/unbind
     done

@@ -10,14 +10,15 @@ from pathlib import Path
 from sim import build
 from sim.linux import needs
 
-from . import boot_sector, program
+from . import boot_sector, disk, program
 from .guest import initrd
 
 __all__ = ["Outcome", "line", "missing", "play", "shows"]
 
 _NETWORK_ROM = "/usr/lib/ipxe/qemu/pxe-virtio.rom"
-_NEEDS = {"kernel": program.GUEST, "drive": (),
+_NEEDS = {"kernel": program.GUEST, "drive": (), "os": disk.NEEDS,
           "network": (needs.Need(_NETWORK_ROM, "ipxe-qemu"),)}
+_LINUX = ("kernel", "os")
 _SOCKETS = Path("/dev/shm")  # a socket's path must be short
 _PATIENCE_MS = 600_000       # of QEMU, for one answer of the card
 
@@ -30,7 +31,7 @@ def shows():
 def missing(script):
     """What the machine lacks for a script, one line each."""
     lines = []
-    for wanted in (program.program, *([program.kernel] if script.boot == "kernel" else [])):
+    for wanted in (program.program, *([program.kernel] if script.boot in _LINUX else [])):
         try:
             wanted()
         except program.QemuError as error:
@@ -116,10 +117,12 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     drives = dict(script.drives)
-    if script.boot == "kernel":
+    if script.boot in _LINUX:
         text = out / "script"
         text.write_text("" if shell else script.path.read_text())
         initrd(text, out / "initrd", out)
+        if script.boot == "os":
+            drives |= _systems(script, text, out)
     elif script.boot == "drive":
         drives |= _bootable(script, out)
     else:
@@ -142,7 +145,7 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
              "joined": [list(pair) for pair in script.joined], "drives": drives,
              "program": str(out / "program") if script.boot == "network" else None,
              "pcap": pcap and str(Path(pcap).resolve()), "tlp_log": None, "mmio_ns": 0,
-             "interrupt_ns": 0, "guests": guests}
+             "interrupt_ns": 0, "guests": guests, "card": 0, "cable": None, "others": []}
     try:
         report = build.run(made, "sim.qemu.session", arguments=given, timeout_s=script.timeout)
     finally:
@@ -151,19 +154,49 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
                      (out / f"console{n}" for n in range(len(guests))))
     if script.boot == "drive":
         _copied(drives)
-    codes = map(_code, consoles) if script.boot == "kernel" else map(_ended, report["codes"])
+    if script.boot == "os":
+        _answered(drives)
+    codes = map(_code, consoles) if script.boot in _LINUX else map(_ended, report["codes"])
     return Outcome(tuple(codes), report, consoles, out)
 
 
 def _boot(script, out, guest):
     """Words of the command line that say what is booted."""
-    if script.boot == "kernel":
+    if script.boot == "os" and _drives(script, guest):
+        return ["-machine", "graphics=off"]
+    if script.boot in _LINUX:
         image, _ = program.kernel()
-        append = ("console=ttyS0 quiet panic=-1 iomem=relaxed",
-                  f"GUEST={guest} GUESTS={len(script.functions)}")
         return ["-kernel", str(image), "-initrd", str(out / "initrd"), "-append",
-                " ".join(append)]
+                _append(script, guest)]
     return ["-machine", "graphics=off", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+
+
+def _append(script, guest):
+    return ("console=ttyS0 quiet panic=-1 iomem=relaxed "
+            f"GUEST={guest} GUESTS={len(script.functions)}")
+
+
+def _drives(script, guest):
+    return [name for name in script.functions[guest] if name.startswith("nvme")]
+
+
+def _systems(script, text, out):
+    """A file for the first drive of each guest that has one: an operating system is on it."""
+    drives = {}
+    for guest in range(len(script.functions)):
+        for name in _drives(script, guest)[:1]:
+            path = out / f"{name}.img"
+            disk.make(path, text, out, append=_append(script, guest))
+            drives[name] = str(path)
+    return drives
+
+
+def _answered(drives):
+    """Did the systems read the file that we put there, and write what they should?"""
+    for name, path in drives.items():
+        found, wanted = disk.answer(path)
+        if found != wanted:
+            raise AssertionError(f"/answer of {name} must be {wanted}, not {found!r}")
 
 
 def _extra(script, name):

@@ -45,7 +45,7 @@ class Session(CardSession):
         if given["program"]:
             self.router = BootServer(env, self.timeline, Path(given["program"]).read_bytes())
 
-    def elsewhere(self):
+    def elsewhere(self, vni):
         host = boot_server.HOST
         return [(host.address, host.mac.hex(), str(VTEP))] if self.given["program"] else []
 

@@ -50,11 +50,12 @@ def test_functions_drives_and_networks(tmp_path):
     ("hostile = me", "numbers from 0, not 'me'"),
     ("timeline = maybe", "yes or no, not 'maybe'"),
     ("colour = red", ("must be one of functions, networks, drives, joined, far, hostile, "
-                      "fiend, mtu, refused, timeline, memory, timeout, cpus, boot, "
+                      "fiend, mtu, refused, timeline, memory, timeout, cpus, boot, cards, "
                       "not 'colour'")),
     ("mtu = long", "an MTU must be 68 to 9000, not 'long'"),
     ("refused = all", "must be checksums, merged or both, not 'all'"),
-    ("boot = tape", "kernel, drive or network, not 'tape'"),
+    ("cards = 1 0", "a 0 or 1 for each guest, in order, not '1 0'"),
+    ("boot = tape", "kernel, drive, network or os, not 'tape'"),
 ])
 def test_a_wrong_line_is_named(tmp_path, line, message):
     path = tmp_path / "x.sh"
@@ -93,6 +94,9 @@ def test_what_cannot_be_done_is_one_line(tmp_path, monkeypatch):
     assert "a shell needs a terminal" in call()
     assert "--guests must be 1 or 2, not 3" in call("--guests", 3)
     assert "--guests must be 2 as the script says" in call("--script", smoke, "--guests", 1)
+    assert "--cards must be 1 as the script says" in call("--script", smoke, "--cards", 2)
+    assert "--cards must be 1 or 2, not 3" in call("--cards", 3)
+    assert "--guests must be 2 with two cards, not 1" in call("--cards", 2, "--guests", 1)
     assert "/nowhere/x.sh: No such file" in call("--script", "/nowhere/x.sh")
     assert "is no program" in call("--script", smoke, "--kernel", "/etc/passwd")
     assert "User-Mode Linux with CONFIG_UML_TIME_TRAVEL_SUPPORT=y" in call(
@@ -187,6 +191,17 @@ def test_an_echo_is_found_in_the_log():
     assert "| 12 | guest 0 | card writes a frame | 98 |" in walk._table(found)
     with pytest.raises(ValueError, match="must hold an echo"):
         walk.ping(walk.steps("net", frame(0, 1, 2)))
+
+
+@pytest.mark.parametrize("lines,message", [
+    ("#: cards = 0 0 1", "must name one for each of 1 guests, not 3"),
+    ("#: functions = net0 | net1\n#: cards = 0 1\n#: joined = 1-2", "must be without joined"),
+])
+def test_what_two_cards_are_without(tmp_path, lines, message):
+    path = tmp_path / "x.sh"
+    path.write_text(f"{lines}\n")
+    with pytest.raises(ScriptError, match=message):
+        read(path)
 
 
 def test_every_script_has_a_testpoint():

@@ -5,7 +5,7 @@ import pytest
 from offloadcard.config import SMALL
 from sim.build import card_simulator
 from sim.linux.script import read
-from sim.qemu import program
+from sim.qemu import disk, program
 from sim.qemu.run import missing, play, shows
 
 
@@ -24,6 +24,10 @@ def test_show(name, tmp_path):
     if script.boot == "network":
         assert outcome.report["leased"] >= 2 and outcome.report["files_served"] >= 1
         assert "booted by network" in said
+    if script.boot == "os":
+        loaded, started = (outcome.consoles[0].index(text) for text in
+                           ("GRUB boots from the card", "BOOT_IMAGE=/boot/vmlinuz"))
+        assert loaded < started
 
 
 @pytest.mark.thirdparty
@@ -35,6 +39,19 @@ def test_a_script_that_fails_is_seen(tmp_path):
     if lacks := missing(script):
         pytest.skip("; ".join(lacks))
     assert play(script, SMALL, out=tmp_path / "out").codes == (3,)
+
+
+@pytest.mark.thirdparty
+def test_a_drive_that_boots_is_made_without_an_answer(tmp_path):
+    """Its boot sector, its one partition, its files; a system that never ran is told apart."""
+    if lacks := missing(read(shows()["os"])):
+        pytest.skip("; ".join(lacks))
+    path = tmp_path / "drive"
+    disk.make(path, shows()["os"], tmp_path, append="GUEST=0")
+    first = path.read_bytes()[:512]
+    assert first[510:] == b"\x55\xaa" and first[446] == 0x80 and first[450] == 0x83
+    found, wanted = disk.answer(path)
+    assert found != wanted and len(wanted) == 64
 
 
 @pytest.mark.thirdparty
