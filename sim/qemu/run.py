@@ -142,6 +142,7 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
                                       out / f"console{guest}")})
     given = {"config": asdict(config), "folder": str(folder), "seed": seed,
              "quiet_clocks": quiet_clocks, "networks": script.networks, "far": None, "fiend": [],
+             "mtu": script.mtu, "refused": list(script.refused),
              "joined": [list(pair) for pair in script.joined], "drives": drives,
              "program": str(out / "program") if script.boot == "network" else None,
              "pcap": pcap and str(Path(pcap).resolve()), "tlp_log": None, "mmio_ns": 0,

@@ -16,7 +16,7 @@ from offloadcard.virtio_net_emul import spec as virtio
 from tests.control.support import GATEWAY_MAC, attach, mac, network, port
 from tests.support.model_card import ModelCard
 
-CSUM = 1 << virtio.VIRTIO_NET_F_CSUM
+CSUM, MRG_RXBUF = 1 << virtio.VIRTIO_NET_F_CSUM, 1 << virtio.VIRTIO_NET_F_MRG_RXBUF
 
 
 def story(told, config=MODEL):
@@ -54,6 +54,9 @@ def test_a_tenant_is_made_and_released():
         await controller.provision(NetworkFunction(port(2, net, function_id=3), checksums=False),
                                    Volume(NVME, 1, 4096))
         assert card.functions[3]["FEATURES"] == virtio.FEATURES & ~CSUM
+        await controller.release(3)
+        await controller.provision(NetworkFunction(port(2, net, function_id=3), merged=False))
+        assert card.functions[3]["FEATURES"] == virtio.FEATURES & ~MRG_RXBUF
     story(told)
 
 
