@@ -22,7 +22,9 @@ class PfRegisters(wiring.Component):
 
     Timing
     ------
-    A read takes 1 cycle; a write is seen in the outputs in the next.
+    A read takes 1 cycle; a write is seen in the outputs in the next, a page size in the one after.
+    ``register`` rests for a cycle before a write: what ``value`` shows then stays where the mask
+    is clear.
 
     Parameters
     ----------
@@ -96,7 +98,10 @@ class PfRegisters(wiring.Component):
 
         merged = Signal(32)
         present = Signal(32)
-        m.d.comb += merged.eq((present & ~self.mask) | (self.data & self.mask))
+        m.d.comb += merged.eq((self.value & ~self.mask) | (self.data & self.mask))
+
+        asked, asking = Signal(32), Signal()  # a page size, compared in the next cycle
+        m.d.sync += [asked.eq(merged), asking.eq(0)]
 
         pairs = ((_BAR0, _BAR0_UPPER, self.bar0, 0xFFFF_0000),
                  (_BAR2, _BAR2_UPPER, self.bar2, 0xFFFF_0000),
@@ -138,11 +143,11 @@ class PfRegisters(wiring.Component):
                                            self.first_vf_offset + 256))
             with m.Case(_PAGE_SIZE):
                 m.d.comb += present.eq(page_size)
-                with m.If(self.write & ~self.vf_enable):
-                    for bit in range(11):
-                        if spec.SUPPORTED_PAGE_SIZES >> bit & 1:
-                            with m.If(merged == 1 << bit):
-                                m.d.sync += page_size.eq(1 << bit)
+                m.d.sync += asking.eq(self.write & ~self.vf_enable)
+        for bit in range(11):
+            if spec.SUPPORTED_PAGE_SIZES >> bit & 1:
+                with m.If(asking & (asked == 1 << bit)):
+                    m.d.sync += page_size.eq(1 << bit)
 
         m.d.sync += [
             self.value.eq(present),
@@ -153,7 +158,7 @@ class PfRegisters(wiring.Component):
             m.d.sync += [
                 *(bar.eq(0) for _, _, bar, _ in pairs),
                 cache_line.eq(0), self.vf_enable.eq(0), vf_mse.eq(0), num_vfs.eq(0),
-                page_size.eq(1), self.vfs_ended.eq(0),
+                page_size.eq(1), asking.eq(0), self.vfs_ended.eq(0),
             ]
         with m.If(self.cold):
             # [pcie-5.0: 6.6.2] link control and, for the sake of the other physical function's
