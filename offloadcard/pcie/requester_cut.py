@@ -57,7 +57,7 @@ class Cutter(wiring.Component):
     user : shape-castable
         What rides along with a request, to all of its pieces.
     length_max : int
-        Greatest length of a request; up to 4096.
+        Greatest length of a request; up to 16384.
 
     Members
     -------
@@ -68,8 +68,8 @@ class Cutter(wiring.Component):
     """
 
     def __init__(self, user, *, length_max):
-        if not 1 <= length_max <= 4096:
-            raise ValueError(f"`length_max` must be 1 to 4096, not {length_max!r}")
+        if not 1 <= length_max <= 16384:
+            raise ValueError(f"`length_max` must be 1 to 16384, not {length_max!r}")
         self.user = user
         self.length_max = length_max
         super().__init__({
@@ -91,7 +91,8 @@ class Cutter(wiring.Component):
         page_next = Signal(52)
         low       = Signal(12)
         in_page   = Signal(range(self.length_max + 1))  # octets left in this page
-        after     = Signal(range(self.length_max + 1))  # octets left in the next one
+        after     = Signal(range(self.length_max + 1))  # octets left behind it
+        following = Signal(range(self.length_max + 1))  # of these, in the next page
         offset    = Signal(range(self.length_max))
         first     = Signal()
         full      = Signal(13)  # octets of a piece that begins on a DW
@@ -130,6 +131,7 @@ class Cutter(wiring.Component):
             self.i.ready.eq(~busy | (out.i.ready & last)),
         ]
 
+        m.d.comb += following.eq(Mux(after > self.page_octets, self.page_octets, after))
         with m.If(busy & out.i.ready):
             m.d.sync += [
                 busy.eq(~last),
@@ -143,8 +145,9 @@ class Cutter(wiring.Component):
                 last.eq((in_page <= two) & (after == 0)),
             ]
             with m.If(closes):
-                m.d.sync += [page.eq(page_next), low.eq(0), in_page.eq(after), after.eq(0),
-                             closes.eq(after <= full), last.eq(after <= full)]
+                m.d.sync += [page.eq(page_next), page_next.eq(page_next + 1), low.eq(0),
+                             in_page.eq(following), after.eq(after - following),
+                             closes.eq(following <= full), last.eq(after <= full)]
 
         request   = self.i.p
         page_room = Signal(13)

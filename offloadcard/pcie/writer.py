@@ -16,7 +16,7 @@ from .header import memory_request
 from .order import COUNT_WIDTH, LinkGuard
 from .requester_cut import Cutter
 from .requester_gate import Gate
-from .spec import credit, tlp_beat
+from .spec import MPS_OCTETS, credit, payload_credits, tlp_beat
 from .writer_funnel import Funnel, funnel_tlp, posted_beat
 
 __all__ = ["Writer"]
@@ -100,9 +100,9 @@ class Writer(wiring.Component):
         m.submodules.gate    = gate    = Gate(**self.ids)
         m.submodules.cutter  = cutter  = Cutter(user, length_max=WRITE_MAX)
         m.submodules.lines   = lines   = Queue(config.data_width, depth=LINES)
-        m.submodules.credits = credits = CreditGate(data_max=WRITE_MAX // 16)
+        m.submodules.credits = credits = CreditGate(data_max=payload_credits(MPS_OCTETS[-1] // 4))
         m.submodules.funnel  = funnel  = Funnel(data_width=config.data_width,
-                                                octets_max=WRITE_MAX, **self.ids)
+                                                octets_max=MPS_OCTETS[-1], **self.ids)
         wiring.connect(m, wiring.flipped(self.rows), gate.rows)
         for number, source in enumerate([*(port.beats for port in self.ports), self.interrupts]):
             m.submodules[f"entry_{number}"] = entry = Buffer(beat)
@@ -161,10 +161,10 @@ class Writer(wiring.Component):
 
         # TLPs wait for credits, then for their octets.
         piece = cutter.o.p
-        shape = funnel_tlp(octets_max=WRITE_MAX, **self.ids)
+        shape = funnel_tlp(octets_max=MPS_OCTETS[-1], **self.ids)
         m.submodules.ready = ready = Buffer(shape)
         enough = Signal()
-        need   = Signal(range(WRITE_MAX // 16 + 1))
+        need   = Signal.like(credits.data)
         m.d.comb += [
             need.eq((piece.length_dw + 3) >> 2),
             credits.headers.eq(self.headers),

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 READ_MAX  = 512   # octets of one DMA read request
-WRITE_MAX = 4096  # octets of one DMA write request
+WRITE_MAX = 10_240  # octets of one DMA write request: the longest frame, its header, and some
 
 # Values of `packet_meta.port`: where a packet entered.
 PORT_GUEST, PORT_WIRE, PORT_CONTROL = 0, 1, 2

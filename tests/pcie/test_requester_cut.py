@@ -12,13 +12,15 @@ from tests.support.formal import ProofFailed, prove
 from tests.support.streams import Stalls, stream_get, stream_put
 
 
+@pytest.mark.parametrize("length_max", [4096, 10_240])
 @pytest.mark.parametrize("limit", [0, 1, 2, 5, 7])
-def test_pieces_are_the_request(limit):
-    """All octets once, in order, in as few pieces as the limit and the pages allow."""
-    dut, rng, rest = Cutter(8, length_max=4096), random.Random(limit), Stalls(limit, 0.2)
+def test_pieces_are_the_request(limit, length_max):
+    """All octets once, in order, in as few pieces as the limit and the pages, up to four, allow."""
+    dut, rng, rest = Cutter(8, length_max=length_max), random.Random(limit), Stalls(limit, 0.2)
     size = min(128 << limit, 4096)
     requests = [(rng.randrange(256), (rng.randrange(1 << 40) << 12) + 4096 - rng.choice(
-        [1, 3, 4, 64, rng.randrange(1, 4097)]), rng.choice([1, 3, 4, 5, rng.randrange(1, 4097)]))
+        [1, 3, 4, 64, 4096, rng.randrange(1, 4097)]),
+        rng.choice([1, 3, 4, 5, length_max, rng.randrange(1, length_max + 1)]))
         for _ in range(60)]
 
     async def put(ctx):
@@ -48,8 +50,9 @@ def test_pieces_are_the_request(limit):
                 at, count, last = at + piece.octets, count + 1, piece.last
             assert at == length
             page = min(length, 4096 - address % 4096)
-            parts = [((address & 3) + page, 1), (length - page, 0)]
-            assert count == sum(-(-octets // size) for octets, _ in parts if octets)
+            whole, rest_ = divmod(length - page, 4096)
+            parts = [(address & 3) + page, *[4096] * whole, rest_]
+            assert count == sum(-(-octets // size) for octets in parts)
 
     simulate(dut, put, get)
 
@@ -75,9 +78,9 @@ def test_one_piece_a_clock():
     assert cycles[0] <= 2 and cycles == list(range(cycles[0], 36))
 
 
-@pytest.mark.parametrize("length_max", [0, 4097])
+@pytest.mark.parametrize("length_max", [0, 16_385])
 def test_bad_length(length_max):
-    with pytest.raises(ValueError, match="`length_max` must be 1 to 4096"):
+    with pytest.raises(ValueError, match="`length_max` must be 1 to 16384"):
         Cutter(8, length_max=length_max)
 
 

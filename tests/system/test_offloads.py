@@ -19,3 +19,7 @@ def test_merged(preset):
 
 def test_bulk():
     system("offloads", "bulk", preset="small", seed=1, rounds=20)
+
+
+def test_jumbo():
+    system("offloads", "jumbo", preset="small", seed=1, rounds=12)

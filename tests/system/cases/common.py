@@ -52,8 +52,8 @@ def member(n):
 
 
 @asynccontextmanager
-async def net_rig(dut, count=2, link=None, *, nvme=0, checksums=False, rig_options=None,
-                  **options):
+async def net_rig(dut, count=2, link=None, *, nvme=0, checksums=False, mtu=1500,
+                  rig_options=None, **options):
     """A rig with ``count`` network tenants, red and blue in turn, and ``nvme`` drives.
 
     Both networks use the same addresses; each has a far member behind ``VTEP``. Any inbound UDP is
@@ -70,7 +70,7 @@ async def net_rig(dut, count=2, link=None, *, nvme=0, checksums=False, rig_optio
         for n in range(count):
             vni, own, _ = member(n)
             await rig.provision_net(n, networks[vni], own.mac.hex(), [str(own.address)],
-                                    acl=open_)
+                                    acl=open_, mtu=mtu)
         for n in range(nvme):
             await rig.provision_drive(n, VOLUME_OCTETS)
         rig.networks = networks

@@ -174,3 +174,26 @@ async def merged(dut):
         sent = frames(1472)
         await one.send(sent)
         only(await two.receive_frames(1), sent)
+
+
+@cocotb.test()
+async def jumbo(dut):
+    """Frames of 9,014 octets with open checksums, several at once, between small ones."""
+    async with net_rig(dut, 2, checksums=True, driver=OffloadDriver, frame_octets=9014, mtu=9000,
+                       indirect=True, seed=card().seed) as (rig, drivers):
+        one, two = drivers
+        await rig.provision_net(1, rig.networks[VNI_RED], RED[1].mac.hex(), [str(RED[1].address)],
+                                acl=(AclRule("all", 1, Match(), allow=True),), mtu=9000)
+        source = random.Random(card().seed)
+        await one.send([udp(RED[0], RED[1], b"first")])
+        await two.receive_frames(1)
+        for _ in range(card().rounds):
+            frames = [udp(RED[0], RED[1], source.randbytes(source.choice((8972, 8972, 3000, 30))))
+                      for _ in range(source.randrange(1, 4))]
+            for frame in frames:
+                one.queue(partial(frame), flags=spec.VIRTIO_NET_HDR_F_NEEDS_CSUM,
+                          csum_start=UDP_AT, csum_offset=SUM_AT)
+            one.tx.publish()
+            await one.device.notify(1)
+            only(await two.receive_frames(len(frames)), frames)
+            await one.flush()
