@@ -40,7 +40,8 @@ def test_scenario(name):
         assert metrics["packets"] == 6 * record["operations"] and not metrics["lost"]
         assert flows["inserted"] == flows["closed"] + flows["expired"]
         assert flows["inserted"] >= 2 * record["operations"]
-        assert rate <= 1.05 * record["bound"]["value"]
+        # The slope of few connections is out by up to one of them.
+        assert rate <= (1 + 1 / record["operations"]) * record["bound"]["value"]
 
 
 @pytest.mark.system
