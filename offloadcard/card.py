@@ -49,6 +49,9 @@ class Card(wiring.Component):
         To and from the slow path on the card's own processor.
     management : ``In(ManagementPort())``
         Registers of all houses, for the card's own processor only.
+    busy : ``Out(1)``
+        Packets are in the switch, or a drive is over its allowance: the clock must go on though
+        all ports are still. See :attr:`~.config.CardConfig.quiet_clocks`.
     """
 
     def __init__(self, config):
@@ -74,6 +77,7 @@ class Card(wiring.Component):
             "exceptions":          Out(packet),
             "inject":              In(packet),
             "management":          In(ManagementPort()),
+            "busy":                Out(1),
         })
 
     def elaborate(self, platform):
@@ -96,6 +100,7 @@ class Card(wiring.Component):
             net.free_tags.eq(pcie.free_tags), net.told.eq(pcie.told),
             nvme.free_tags.eq(pcie.free_tags),
         ]
+        m.d.sync += self.busy.eq(gft.busy | nvme.busy)
         for prefix, device in (("net", net), ("nvme", nvme)):
             for port in ("mmio", "reads", "writes", "interrupts", "lifecycle"):
                 connect(m, getattr(pcie, f"{prefix}_{port}"), getattr(device, port))

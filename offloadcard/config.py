@@ -82,6 +82,12 @@ class CardConfig:
         """Period of the clock in nanoseconds."""
         return 1000 / self.clock_mhz
 
+    @property
+    def quiet_clocks(self):
+        """After so many cycles with no beat on any port and ``busy`` low, the card does nothing:
+        longer than a frame stays in any part outside of the switch."""
+        return max(1024, 512 + self.max_frame_octets * 8 // self.data_width)
+
     def with_functions(self, functions):
         """The same card with another number of functions, half of the VFs of each kind."""
         vfs = functions - 2

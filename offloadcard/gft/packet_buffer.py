@@ -29,6 +29,8 @@ class CellPool(wiring.Component):
         The next free cell.
     back : ``In(stream.Signature(range(cells), always_ready=True))``
         A cell that is free again.
+    used : ``Out(1)``
+        Some cell was lent a cycle ago.
     """
 
     def __init__(self, *, cells):
@@ -38,6 +40,7 @@ class CellPool(wiring.Component):
         super().__init__({
             "lent": Out(stream.Signature(range(cells))),
             "back": In(stream.Signature(range(cells), always_ready=True)),
+            "used": Out(1),
         })
 
     def elaborate(self, platform):
@@ -53,6 +56,9 @@ class CellPool(wiring.Component):
             self.lent.payload.eq(Mux(fresh, unused, queue.o.payload)),
             queue.o.ready.eq(self.lent.ready & ~fresh),
         ]
+        lent = Signal(range(self.cells + 1))
+        m.d.sync += [lent.eq(lent + (self.lent.valid & self.lent.ready) - self.back.valid),
+                     self.used.eq(lent != 0)]
         with m.If(self.lent.ready & fresh):
             m.d.sync += [unused.eq(unused + 1), fresh.eq(unused != self.cells - 1)]
 
@@ -88,6 +94,8 @@ class PacketBuffer(wiring.Component):
         The beats read.
     dropped : ``Out(1)``
         A job that ``drops`` ended in the cycle before.
+    used : ``Out(1)``
+        Some cell held a packet a cycle ago.
     """
 
     def __init__(self, *, data_width, cells):
@@ -102,6 +110,7 @@ class PacketBuffer(wiring.Component):
             "jobs":        In(stream.Signature(self.job)),
             "o":           Out(stream.Signature(data_width)),
             "dropped":     Out(1),
+            "used":        Out(1),
         })
 
     def elaborate(self, platform):
@@ -113,6 +122,7 @@ class PacketBuffer(wiring.Component):
                                                    depth=self.cells * per_cell, init=[])
         m.submodules.links = links = memory.Memory(shape=range(self.cells), depth=self.cells,
                                                    init=[])
+        m.d.comb += self.used.eq(pool.used)
         self._write(m, pool, beats.write_port(), links.write_port(), per_cell)
         self._read(m, pool, beats.read_port(), links.read_port(), per_cell)
 

@@ -51,6 +51,8 @@ class Pipeline(wiring.Component):
         To and from the slow path; 64 octets of descriptor before each frame.
     management : ``In(ManagementPort())``
         Registers of ``spec.MANAGEMENT``.
+    busy : ``Out(1)``
+        A packet was in a buffer 2 cycles ago.
     """
 
     def __init__(self, config):
@@ -66,6 +68,7 @@ class Pipeline(wiring.Component):
             "exceptions":  Out(packets),
             "inject":      In(packets),
             "management":  In(ManagementPort()),
+            "busy":        Out(1),
         })
 
     def elaborate(self, platform):
@@ -101,9 +104,11 @@ class Pipeline(wiring.Component):
         for name, merge in zip(("exit_wire", "exit_guests", "exit_slow"), exits):
             m.submodules[name] = merge
         enables = (registers.guest_enable, registers.wire_enable)
+        used = Signal(2)
+        m.d.sync += self.busy.eq(used.any())
         for lane, entry in ((GUESTS, self.from_guests), (WIRE, self.from_wire)):
             self._lane(m, lane, entry, enables[lane], headers=headers, registers=registers,
-                       inject=inject.o[lane], exits=exits)
+                       inject=inject.o[lane], exits=exits, used=used[lane])
 
         m.submodules.slow = slow = ExceptionQueue(depth=room, **widths)
         wiring.connect(m, exits[EXIT_SLOW].o, slow.i)
@@ -114,7 +119,8 @@ class Pipeline(wiring.Component):
 
         return m
 
-    def _lane(self, m, lane, entry, enable, *, headers, registers, inject, exits):
+    def _lane(self, m, lane, entry, enable, *, headers, registers, inject, exits,
+              used):
         """Entry, buffer and egress of one lane."""
         config, name = self.config, ("guests", "wire")[lane]
         shape = entering_beat(data_width=config.data_width)
@@ -154,7 +160,8 @@ class Pipeline(wiring.Component):
         wiring.connect(m, ingress.o, headers.tokens[lane])
         m.d.comb += [
             ingress.enable.eq(enable), ingress.handle.eq(buffer.handle),
-            ingress.starts_cell.eq(buffer.starts_cell), registers.lost[lane].eq(ingress.lost),
+            ingress.starts_cell.eq(buffer.starts_cell), used.eq(buffer.used),
+            registers.lost[lane].eq(ingress.lost),
         ]
         wiring.connect(m, headers.reads[lane], buffer.jobs)
         wiring.connect(m, headers.writes[lane], egress.jobs)

@@ -54,6 +54,8 @@ class Allowance(wiring.Component):
         It is not in debt, one cycle later.
     refills : ``Out(stream.Signature(function_id_width))``
         Functions that are no longer in debt.
+    indebted : ``Out(1)``
+        Some function is in debt.
     """
 
     def __init__(self, *, function_id_width, qid_width, slot_width):
@@ -71,6 +73,7 @@ class Allowance(wiring.Component):
             "allowed_address": In(function_id_width),
             "allowed":         Out(1),
             "refills":         Out(stream.Signature(function_id_width)),
+            "indebted":        Out(1),
         })
 
     def elaborate(self, platform):
@@ -122,12 +125,15 @@ class Allowance(wiring.Component):
         limits      = Signal(allowance())
         was         = Signal(balance_shape)
         sums        = Signal(balance_shape)
-        debt        = Signal()
+        debt, owed  = Signal(), Signal()
+        debtors     = Signal(range(functions + 1))
         m.d.comb += [
             limits_r.addr.eq(function_id), balance_r.addr.eq(function_id),
             balance_w.addr.eq(function_id), debts_w.addr.eq(function_id),
             debts_w.data.eq(debt), free.i.payload.eq(function_id),
+            owed.eq(was.commands[-1] | was.blocks[-1]),
         ]
+        m.d.sync += self.indebted.eq(debtors != 0)
         with m.FSM(name="balance"):
             with m.State("IDLE"):
                 m.d.sync += blocks.eq(charges.o.p.blocks)
@@ -166,7 +172,8 @@ class Allowance(wiring.Component):
                     ]
                     debts.append(~free_of_it & sums[name][-1])
                 m.d.comb += [debt.eq(Cat(debts).any()),
-                             free.i.valid.eq(refill & ~debt & (was.commands[-1] | was.blocks[-1]))]
+                             free.i.valid.eq(refill & ~debt & owed)]
+                m.d.sync += debtors.eq(debtors + debt - owed)
                 m.next = "IDLE"
 
         return m

@@ -80,6 +80,8 @@ class Controller(wiring.Component):
         The store.
     free_tags : ``In(range(pcie_tags + 1))``
         A hint; the bounds per function do without it.
+    busy : ``Out(1)``
+        Some function is over its allowance: its commands wait for time to pass.
     """
 
     def __init__(self, config):
@@ -95,6 +97,7 @@ class Controller(wiring.Component):
             "management": In(ManagementPort()),
             "dram":       Out(DramPort(**port)),
             "free_tags":  In(range(config.pcie_tags + 1)),
+            "busy":       Out(1),
         })
 
     def elaborate(self, platform):
@@ -181,7 +184,7 @@ class Controller(wiring.Component):
             submission.room.eq(fetch.room), submission.fetches_left.eq(fetch.left),
             fetch.ended_address.eq(submission.done_address), submission.fetched.eq(fetch.ended),
             allowance.allowed_address.eq(submission.allowed_address),
-            submission.allowed.eq(allowance.allowed),
+            submission.allowed.eq(allowance.allowed), self.busy.eq(allowance.indebted),
         ]
 
         # --- commands ---------------------------------------------------------------------

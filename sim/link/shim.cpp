@@ -21,7 +21,7 @@ using tlp::Tlp;
 enum Bit : unsigned {
     RX_REQUESTS = 0, RX_COMPLETIONS, WIRE_RX, INJECT, DRAM_BEATS, DRAM_ANSWERS, MANAGEMENT,
     TX_READS = 8, TX_WRITES, TX_COMPLETIONS, WIRE_TX, EXCEPTIONS, DRAM_READS, DRAM_WRITES,
-    MANAGEMENT_REPLIES, CREDITS = 16, LINK_UP = 17, WAKE = 18,
+    MANAGEMENT_REPLIES, CREDITS = 16, LINK_UP = 17, WAKE = 18, CARD_BUSY = 31,
 };
 
 // --- beats of TLPs ---
@@ -122,7 +122,7 @@ bool due(const std::deque<link::Arrival> &queue) {
 
 // When the last thing happened, and whether the silence since was told.
 uint64_t active_cycle, happened;
-bool told_quiet;
+bool told_quiet, card_busy;
 
 uint64_t happenings() {
     using namespace events;
@@ -151,7 +151,7 @@ namespace shim {
 bool busy() {
     for (const Assembly &a : from_card)
         if (a.open) return true;
-    return link::busy() || root::busy() || wire::busy() || !dram::reads.empty() ||
+    return card_busy || link::busy() || root::busy() || wire::busy() || !dram::reads.empty() ||
            !dram::writes.empty() || !mailbox::injected.empty() || mailbox::outstanding ||
            !mailbox::accesses.empty();
 }
@@ -163,7 +163,7 @@ void reset() {
     }
     sent_of_rx[0] = sent_of_rx[1] = injected_sent = 0;
     active_cycle = happened = 0;
-    told_quiet = false;
+    told_quiet = card_busy = false;
     excepted = mailbox::Packet();
     dram_octets.clear();
 }
@@ -172,12 +172,14 @@ void reset() {
 
 extern "C" {
 
-// `free` has a bit for each stream to the card that can take a beat in this clock.
+// `free` has a bit for each stream to the card that can take a beat in this clock, and one if the
+// card says that it is busy.
 unsigned oc_tick(unsigned free) {
     events::cycle++;
     events::now_ps = uint64_t(events::cycle * settings::chosen.period_ps) + events::skipped_ps;
     link::tick();
     events::tick();
+    card_busy = free & 1u << CARD_BUSY;
     unsigned answer = 0;
     auto say = [&](Bit bit, bool condition) { answer |= unsigned(condition) << bit; };
     if (free & 1u << RX_REQUESTS) say(RX_REQUESTS, due(link::rx_requests));

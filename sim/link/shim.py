@@ -155,6 +155,8 @@ def write_shim(ports, *, card="card"):
         puts.append("      allocated_r <= rx_credit_allocated;\n      was_up <= answer[17];\n"
                     "      if (rx_credit_allocated != allocated_r || !was_up)\n"
                     "        oc_put_rx_credit_allocated(rx_credit_allocated);")
+    if has("busy"):
+        free.append("(32'(busy) << 31)")
     if has("link_up"):
         reset.append("      link_up <= 1'b0;")
         gets.append("      link_up <= answer[17];")

@@ -39,7 +39,7 @@ class GuestSpec:
 
 def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1, drives=None,
          networks=None, joined=(), far=None, fiend=(), orders=None, mtu=1500, refused=(),
-         mmio_ns=0, interrupt_ns=0, quiet_clocks=1024, timeout_s=600, say=None):
+         mmio_ns=0, interrupt_ns=0, timeout_s=600, say=None):
     """Build the card, boot the guests, wait until all have ended; the report.
 
     Parameters
@@ -72,8 +72,6 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
         Folder through which guests may ask something of the provider.
     mmio_ns, interrupt_ns : int
         What an access and an interrupt cost the guest's CPU.
-    quiet_clocks : int
-        After so many clocks without an event the card's clock rests.
     timeout_s : float
         Of wall time.
 
@@ -102,7 +100,7 @@ def boot(config, kernel, guests, *, waves=None, pcap=None, tlp_log=None, seed=1,
         "orders": path(orders), "mtu": mtu, "refused": list(refused),
         "drives": {name: path(d) if isinstance(d, str | Path) else d
                    for name, d in (drives or {}).items()},
-        "mmio_ns": mmio_ns, "interrupt_ns": interrupt_ns, "quiet_clocks": quiet_clocks,
+        "mmio_ns": mmio_ns, "interrupt_ns": interrupt_ns,
         "before": before, "card": 0, "cable": None, "others": [],
         "guests": [asdict(guest) | {"console": path(guest.console),
                                     "environment": environment | guest.environment}

@@ -296,7 +296,7 @@ async def live_through(dut, kind):
     count = sum(len(guest["functions"]) for guest in given["guests"]) + len(given["fiend"])
     async with Env(dut, config, LinkConfig(seed=given["seed"]), log=log, guest_octets=1 << 24,
                    dram_octets=max(1 << 28, octets + count * _DRIVE_OCTETS),
-                   quiet_clocks=given["quiet_clocks"]) as env:
+                   quiet_clocks=config.quiet_clocks) as env:
         session = kind(env, given)
         await session.provide()
         await session.live()

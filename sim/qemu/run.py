@@ -95,7 +95,7 @@ def line(qemu, sockets, *, cpus=1, memory="256M", boot=(), console="stdio", acce
 
 
 def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell=False, seed=1,
-         quiet_clocks=1024, pcap=None, say=None):
+         pcap=None, say=None):
     """Boot the guests of ``script``; the :class:`Outcome`.
 
     Parameters
@@ -141,7 +141,7 @@ def play(script, config, *, qemu=None, cpus=None, out=None, terminal=None, shell
                        "console": str(terminal if shell and guest == 0 else
                                       out / f"console{guest}")})
     given = {"config": asdict(config), "folder": str(folder), "seed": seed,
-             "quiet_clocks": quiet_clocks, "networks": script.networks, "far": None, "fiend": [],
+             "networks": script.networks, "far": None, "fiend": [],
              "mtu": script.mtu, "refused": list(script.refused),
              "joined": [list(pair) for pair in script.joined], "drives": drives,
              "program": str(out / "program") if script.boot == "network" else None,

@@ -52,6 +52,9 @@ def test_packets_in_any_order(data_width):
                 take = 0
             expected.extend(values[skip:skip + take])
             jobs.append(take == 0)
+            if rng.random() < 0.25:
+                await ctx.tick().repeat(2)
+                assert ctx.get(dut.used)
             ctx.set(dut.jobs.payload, {"handle": handle, "cells": cells, "skip": skip,
                                        "take": take, "drops": take == 0, "reads": take != 0,
                                        "one": take == 1, "one_cell": cells == 1})
@@ -61,6 +64,7 @@ def test_packets_in_any_order(data_width):
                 *_, ready = await ctx.tick().sample(dut.jobs.ready)
             ctx.set(dut.jobs.valid, 0)
         await ctx.tick().repeat(10)
+        assert not ctx.get(dut.used)
 
     async def take(ctx):
         stalls = Stalls(2, 0.2)

@@ -232,6 +232,8 @@ def test_allowance():
             await each.enable(ctx)
             await each.create_queue(ctx, 1)
 
+        indebted = set()
+
         async def burst(driver):
             begin = bench.cycle
             for _ in range(4):
@@ -240,6 +242,7 @@ def test_allowance():
                 await driver.ring(ctx, 1)
                 for _ in range(7):
                     assert (await driver.wait(ctx, 1)).status == 0
+                    indebted.add(ctx.get(bench.dut.busy))
             return bench.cycle - begin
 
         async def limit(function_id, **registers):
@@ -249,17 +252,20 @@ def test_allowance():
             await bench.management_write(ctx, "LIMIT_STORE", 1)
 
         free = await burst(driver)
+        assert indebted == {0}
         # A round takes 128 cycles: two commands a round, of which eight at once.
         await limit(1, LIMIT_COMMANDS=8 << 32 | 2 << 16)
         for _ in range(600):
             await ctx.tick()
         slow = await burst(driver)
+        assert indebted == {0, 1}
         assert (28 - 8 - 8) * 64 - 128 <= slow <= (28 - 8) * 64 + 256, slow
         assert await burst(other) <= free + 200
         # Blocks: one of 512 octets a round.
         await limit(1, LIMIT_BLOCKS=1 << 40 | 1 << 16)
         for _ in range(1500):
             await ctx.tick()
+        assert not ctx.get(bench.dut.busy)
         begin = bench.cycle
         for _ in range(4):
             cqe = await driver.command(ctx, 1, Opcode.READ, nsid=1, prp1=0x40000, cdw12=7)

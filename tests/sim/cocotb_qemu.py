@@ -94,7 +94,7 @@ class Qemu:
 @asynccontextmanager
 async def world(dut, *names):
     """The started root port and a :class:`Qemu` for each function."""
-    async with Env(dut, TINY, quiet_clocks=1024) as env:
+    async with Env(dut, TINY, quiet_clocks=TINY.quiet_clocks) as env:
         root = RootPort(env)
         await root.start(net_vfs=1, nvme_vfs=2)
         with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:

@@ -38,6 +38,18 @@ async def time_passes_without_clocks(dut):
 
 
 @cocotb.test()
+async def a_busy_card_does_not_rest(dut):
+    async with Env(dut, TINY, quiet_clocks=QUIET) as env:
+        for busy in (2000, 0):
+            before = env.world.cycle
+            await env.bus.config_write(0x0100, 0x40, 4, busy)
+            await env.bus.sleep(100_000)
+            assert env.rest.resting
+            clocks = env.world.cycle - before - busy
+            assert QUIET <= clocks < 2 * QUIET, clocks
+
+
+@cocotb.test()
 async def two_stirs_at_once_wake_it_once(dut):
     async with Env(dut, TINY, quiet_clocks=QUIET) as env:
         await env.bus.sleep(5_000)

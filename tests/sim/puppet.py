@@ -2,7 +2,8 @@
 
 For the tests of the compiled world. A memory write carries a TLP header (16 octets) and its
 payload, which leaves as it is; a memory read returns what the last read completion began with; the
-configuration space is one double word of memory each; frames and packets turn round.
+configuration space is one double word of memory each, and the last one written is the number of
+cycles that it is busy; frames and packets turn round.
 """
 
 from amaranth import *
@@ -41,6 +42,7 @@ class Puppet(wiring.Component):
             "dram":       Out(DramPort(function_id_width=function_id_width, tag_width=12,
                                        data_width=data_width)),
             "link_up":    In(1),
+            "busy":       Out(1),
             "level":      Out(8),  # not of the card: cocotb sees it
         })
 
@@ -92,6 +94,12 @@ class Puppet(wiring.Component):
             answers.i.p.header[2].eq(Cat(lower, C(0, 1), question.header[1][8:32])),
             answers.i.p.data.as_value().eq(Mux(config, read.data, seen)),
         ]
+        busy = Signal(32)
+        m.d.comb += self.busy.eq(busy != 0)
+        with m.If(self.busy):
+            m.d.sync += busy.eq(busy - 1)
+        with m.If(write.en.any()):
+            m.d.sync += busy.eq(write.data)
         wiring.connect(m, answers.o, wiring.flipped(self.tx_completions))
         with m.If(self.rx_completions.valid & self.rx_completions.p.first):
             m.d.sync += seen.eq(self.rx_completions.p.data.as_value()[:64])
