@@ -26,8 +26,8 @@ class Avail(wiring.Component):
     large as its frames' pages allow, and a quarter of that when things are scarce. A queue gets
     more than one batch only while half of them are free, and ahead of its frames only while three
     quarters are: no tenant takes the last, and who has frames takes before who has none. Buffers
-    that are merged come in whole batches. At most one read of a queue's index is in flight; ring
-    reads of one queue follow each other without waiting.
+    that are merged, or fetched ahead, come in whole batches. At most one read of a queue's index
+    is in flight; ring reads of one queue follow each other without waiting.
 
     Functions whose memory is slow get one batch of one entry each, and all together a small part
     of the reads (:class:`~.confine.Confine`); their queues wait for it apart from the others.
@@ -184,13 +184,13 @@ class Avail(wiring.Component):
         ]
 
         # --- the machine ---
-        size  = Signal(16)
-        have  = Signal(16)
-        room  = Signal(signed(16))
+        size, have  = Signal(16), Signal(16)
+        room, spare = Signal(signed(16)), Signal(7)
+        enough = Signal()  # entries are ahead: rather none now than a small batch
+        m.d.comb += enough.eq(room <= spare)
         known = Signal(16)
-        next_, ring = Signal.like(row), Signal()
+        next_, ring, row_r = Signal.like(row), Signal(), Signal.like(row)
         mask  = Signal(16)
-        row_r = Signal.like(row)
         setup = Signal(g.setup)
         most  = Signal(range(g.batch + 1))   # entries of a batch
         usual = Signal.like(most)
@@ -232,7 +232,6 @@ class Avail(wiring.Component):
         ]
         give_back, count = Signal(), Signal(range(g.batch + 1))
         m.d.comb += self.batch_write.row.count.eq(count)
-
         # What a slow function may not begin now waits apart, and goes before others when it may.
         slow, waited, take_id, passes = (Signal(name=name) for name in (
             "slow", "waited", "take_id", "passes"))
@@ -276,14 +275,15 @@ class Avail(wiring.Component):
                     most.eq(Mux(self.slow, 1,
                                 Mux(self.scarce & (usual > 4), usual >> 2, usual))),
                     room.eq(self.limit - row.total),
+                    spare.eq(Mux(self.wanted, 4 * g.batch - 16, g.batch // 2)),
                     idle.eq((row.issued == self.done) & ~row.busy & self.quiet),
                 ]
                 runs, full, flying = Signal(), Signal(), Signal(4)
-                enough = Mux(self.wanted, plenty, ample) if self.limited else plenty
+                lots = Mux(self.wanted, plenty, ample) if self.limited else plenty
                 m.d.comb += [runs.eq(self.alive & self.setup.enable),
                              flying.eq((row.issued - self.done)[:4]),
                              full.eq((flying == g.per_queue)
-                                     | (flying != 0) & (~enough | self.slow))]
+                                     | (flying != 0) & (~lots | self.slow))]
                 m.next = "CHECK"
                 with m.If(visit):
                     with m.If(~runs):
@@ -344,7 +344,7 @@ class Avail(wiring.Component):
                     m.d.comb += ask.eq(by_call | row_r.blocked
                                        | setup.features.event_idx & ~row_r.armed)
                     if self.limited:
-                        with m.If(room <= 0):
+                        with m.If(enough):  # the next frame asks again
                             m.d.comb += ask.eq(0)
                     m.next = "IDLE"
                     with m.If(ask):
@@ -357,7 +357,7 @@ class Avail(wiring.Component):
                     if self.limited:
                         # An index answer holds a batch and takes what it came for.
                         m.d.sync += count.eq(Mux((room > 0) & (room < least), room, least))
-                        with m.If((room <= 0) & visit):
+                        with m.If(visit & enough & ((room < most) | (have < most))):
                             m.next = "IDLE"
                         with m.If((room <= 0) & index):
                             m.d.sync += count.eq(1)

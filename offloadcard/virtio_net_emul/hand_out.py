@@ -50,8 +50,8 @@ class HandOut(wiring.Component):
         What is to be remembered of it.
     again : ``Out(1)``; again_taken : ``In(1)``
         The queue has more to do.
-    timer : ``Out(1)``
-        The queue wants to be flushed, or to be visited again.
+    timer, waits : ``Out(1)``
+        The queue wants to be flushed; or, with ``waits``, to be visited again soon.
     hungers : ``Out(stream)``
         The queue's ring shall be looked at.
     seek : ``Out(stream)``; sought : ``In``
@@ -85,6 +85,7 @@ class HandOut(wiring.Component):
             "again":       Out(1),
             "again_taken": In(1),
             "timer":       Out(1),
+            "waits":       Out(1),
             "hungers":     Out(stream.Signature(g.queue_bits)),
             "seek":        Out(stream.Signature(4)),
             "sought":      In(data.StructLayout({"valid": 1, **found})),
@@ -340,6 +341,7 @@ class HandOut(wiring.Component):
             m.d.comb += [tells.eq(self.late | (visit.row.waits == 0)),
                          self.save.row.waits.eq(visit.row.waits + tells),
                          self.save.row.timed.eq(1), self.hungers.valid.eq(1)]
+            m.d.comb += self.waits.eq(1)
             with m.If(self.hungers.ready):
                 m.d.comb += [self.save.enable.eq(1), self.timer.eq(~visit.row.timed)]
                 m.next = "IDLE"

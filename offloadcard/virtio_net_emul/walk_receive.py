@@ -13,6 +13,9 @@ from .table import Table
 
 __all__ = ["WalkReceive"]
 
+CROWDED = 255  # cycles for which the stream of frames counts as full after it was
+HELD    = 16   # times as long wait elements meanwhile
+
 
 class WalkReceive(wiring.Component):
     """Give each waiting frame the next entry of its queue, in order.
@@ -21,9 +24,9 @@ class WalkReceive(wiring.Component):
     :class:`~.hand_out.HandOut`.
 
     A queue is visited when a frame came, when descriptors came, when its ring was seen empty (then
-    what waits is dropped), when its elements waited one microsecond for more (then a marker sends
-    them), or a frame so long for buffers, and when its function ends (then everything it holds is
-    given up).
+    what waits is dropped), when its elements waited one microsecond for more, or 16 while frames
+    come faster than they can be written (then a marker sends them), when a frame waited one for
+    buffers, and when its function ends (then everything it holds is given up).
 
     Chains that go on end late. Behind a batch that has one, the queue's next batch is not begun
     before the last job of that batch was given, so used elements keep their order.
@@ -122,14 +125,31 @@ packet_row; queue, entered
             self.look_consumed.eq(consumed.rows[1]),
         ]
 
-        # Timers: one entry a queue at most, all of the same length.
-        m.submodules.timers = timers = Queue(data.StructLayout({
-            "queue": g.queue_bits, "time": 16}), depth=g.queues)
-        time = Signal(16)
-        rang = Signal()
-        m.d.sync += time.eq(time + 1)
-        m.d.comb += rang.eq(timers.o.valid & (((time - timers.o.p.time)[:16])
-                                              >= g.flush_cycles))
+        # Timers: one entry a queue at most, in the line of what waits for a flush or of what waits
+        # for buffers; all of a line are of the same length. While frames come faster than they can
+        # be written, each beat of the rings is one that they lack: flushes are held back then.
+        timer = data.StructLayout({"queue": g.queue_bits, "time": 16})
+        m.submodules.flushes = flushes = Queue(timer, depth=g.queues)
+        m.submodules.waiters = waiters = Queue(timer, depth=g.queues)
+        time, crowd = Signal(16), Signal(range(CROWDED + 1))
+        m.d.sync += [time.eq(time + 1), crowd.eq(crowd - (crowd != 0))]
+        with m.If(heads.level >= 6):
+            m.d.sync += crowd.eq(CROWDED)
+        limit = Signal(range(HELD * g.flush_cycles + 1))
+        m.d.sync += limit.eq(Mux(crowd != 0, HELD * g.flush_cycles, g.flush_cycles))
+        due = Signal(data.StructLayout({"flush": 1, "wait": 1, "queue": g.queue_bits}))
+        rang, waited = Signal(), [Signal(16) for _ in range(2)]
+        m.d.comb += [
+            *(age.eq(time - line.o.p.time) for age, line in zip(waited, (flushes, waiters))),
+            rang.eq(due.flush | due.wait),
+        ]
+        # A line moves only when the queue of its head is taken, and no other is within 3 cycles.
+        m.d.sync += [due.flush.eq(flushes.o.valid & (waited[0] >= limit)),
+                     due.wait.eq(waiters.o.valid & (waited[1] >= g.flush_cycles))]
+        with m.If(waiters.o.valid & (waited[1] >= g.flush_cycles)):
+            m.d.sync += due.queue.eq(waiters.o.p.queue)
+        with m.Else():
+            m.d.sync += due.queue.eq(flushes.o.p.queue)
 
         m.submodules.hand_out = out = self.hand_out
         queue = out.queue              # the one that is served
@@ -147,14 +167,15 @@ packet_row; queue, entered
             ended.o.ready.eq(~self.arrived.valid & ~again & ~self.ready.valid),
             self.looks.ready.eq(~self.arrived.valid & ~again & ~self.ready.valid
                                 & ~ended.o.valid),
-            timers.i.p.queue.eq(queue), timers.i.p.time.eq(time),
+            *(line.i.p[name].eq(value) for line in (flushes, waiters)
+              for name, value in (("queue", queue), ("time", time))),
         ]
         for name in ("slot", "cell", "place", "dropped"):
             m.d.comb += getattr(self, name).eq(getattr(out, name))
         m.d.comb += [
             out.run_row.eq(self.run_row), out.cell_row.eq(self.cell_row),
             out.packet_row.eq(self.packet_row), out.again_taken.eq(~self.arrived.valid),
-            timers.i.valid.eq(out.timer),
+            flushes.i.valid.eq(out.timer & ~out.waits), waiters.i.valid.eq(out.timer & out.waits),
             rows.address.eq(queue), rows.row.eq(out.save.row), rows.enable.eq(out.save.enable),
             served.address.eq(queue), served.row.eq(out.save.taken),
             served.enable.eq(out.save.enable), consumed.address.eq(queue),
@@ -164,10 +185,10 @@ packet_row; queue, entered
         wiring.connect(m, out.heads, heads.i)
         wiring.connect(m, out.discards, discards.i)
         m.d.comb += out.room.eq(heads.level < 6)
-        self._read(m, out, work.o, timers.o, rang, rows, served, consumed)
+        self._read(m, out, work.o, due, rang, (flushes.o, waiters.o), rows, served, consumed)
         return m
 
-    def _read(self, m, out, work, timers, rang, rows, served, consumed):
+    def _read(self, m, out, work, due, rang, timers, rows, served, consumed):
         """Who is next, and all that is known of it; between, a served queue's later batches."""
         visits, seek, sought = out.visits, out.seek, out.sought
         same  = out.serving & (out.queue == self.queue)
@@ -182,7 +203,7 @@ packet_row; queue, entered
             dry.eq(self.dry.valid & ~(visit.dry & (rang | work.valid))),
             timed.eq(~dry & rang & ~(after & work.valid)),
             now.eq(Mux(dry, self.dry.payload,
-                       Mux(timed, timers.p.queue, work.payload))),
+                       Mux(timed, due.queue, work.payload))),
             rows.addresses[0].eq(now), served.addresses[0].eq(now),
             consumed.addresses[0].eq(now),
             self.order.eq(Cat(row.seq[:3], visit.queue)),
@@ -201,7 +222,9 @@ packet_row; queue, entered
                     m.next = "SEEK"
                 with m.Elif((self.dry.valid | rang | work.valid) & ~same):
                     m.d.comb += [
-                        self.dry.ready.eq(dry), timers.ready.eq(timed),
+                        self.dry.ready.eq(dry),
+                        timers[1].ready.eq(timed & due.wait),
+                        timers[0].ready.eq(timed & ~due.wait),
                         work.ready.eq(~dry & ~timed)]
                     m.d.sync += after.eq(timed)
                     m.next = "ROWS"

@@ -88,7 +88,7 @@ def _sustained():
         net("net-rx-64-sustained", "receive at line rate, 8 queues", "rx"),
         net("net-rx-64-1q", "receive at line rate, 1 queue", "rx", queues=1, ring=1024),
         net("net-rx-64-shuffled", "receive, descriptors shuffled", "rx", order="shuffled"),
-        net("net-rx-64-all", "receive, all network functions", "rx", everyone=True, ring=64),
+        net("net-rx-64-all", "receive, all network functions", "rx", everyone=True, ring=256),
         net("net-bidir-64-sustained", "both ways, 8 queues", "bidir"),
         net("net-bidir-64-all", "both ways, all network functions", "bidir", everyone=True,
             ring=64),

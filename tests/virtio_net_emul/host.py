@@ -42,6 +42,7 @@ class Host:
         self.gate     = set()
         self.answers  = lambda request: True  # or never
         self.pause_tx = False
+        self.write_pace = 1           # cycles a beat of a write takes
         self.watch    = lambda function_id, address, length: None
         self._free    = 0x1000
         self._mmio    = False         # the port is in use
@@ -130,9 +131,9 @@ class Host:
         port = self.dut.writes
         shape = port.beats.payload.shape()
         octets, answers = b"", deque()
-        ctx.set(port.beats.ready, 1)
         while True:
-            *_, valid, raw = await ctx.tick().sample(port.beats.valid,
+            ctx.set(port.beats.ready, self.cycle % self.write_pace == 0)
+            *_, valid, raw = await ctx.tick().sample(port.beats.valid & port.beats.ready,
                                                      port.beats.payload.as_value())
             ctx.set(port.answers.valid, 0)
             if answers and answers[0][0] <= self.cycle:
