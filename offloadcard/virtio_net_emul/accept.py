@@ -12,13 +12,16 @@ from .table import Table
 
 __all__ = ["Accept"]
 
+RESERVE = 32  # one part in so many of all pages
+
 
 class Accept(wiring.Component):
     """Store a frame in pages and let it wait in its queue's line; or drop it whole, at its start.
 
     A frame is dropped when its function is not alive, when its queue's line is full, and when the
-    queue holds half as many frames as there are free pages: the threshold falls as the buffer
-    fills, so no function can take it all.
+    queue holds half as many frames as there are free pages beyond the reserve: the threshold falls
+    as the buffer fills, so no function can take it all, and who has no frame in it finds room
+    (dynamic thresholds; the reserve is for those).
 
     Timing
     ------
@@ -97,13 +100,16 @@ class Accept(wiring.Component):
 
         # Second stage: the verdict falls on the first beat.
         waiting = Signal(16)
+        share   = Signal.like(self.free)
+        reserve = g.pages // RESERVE
+        m.d.sync += share.eq(Mux(self.free > reserve, (self.free - reserve) >> 1, 0))
         fits    = Signal()
         keeps   = Signal()
         keeps_r = Signal()
         m.d.comb += [
             waiting.eq(entered.rows[0] - self.served),
-            fits.eq(known & self.alive & (waiting < g.waiting - 1)
-                    & (waiting <= self.free >> 1) & (need + 4 <= self.free) & self.pages.valid),
+            fits.eq(known & self.alive & (waiting < g.waiting - 1) & (waiting <= share)
+                    & (need + 4 <= self.free) & self.pages.valid),
             keeps.eq(Mux(beat.first, fits, keeps_r)),
         ]
         line   = Signal(range(g.lines))
