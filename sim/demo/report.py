@@ -1,4 +1,7 @@
-"""``results.json`` to ``report.html``: one page that stands alone, drawings inside."""
+"""``results.json`` to ``report.html``: one page that stands alone, drawings inside.
+
+The first drawing, one packet's way, lies beside it as ``packet.svg``.
+"""
 
 import html
 import io
@@ -64,7 +67,8 @@ def timeline_svg(steps):
     width, left, row = 900, 130, 44
     height = row * len(lanes) + 30 + 22 * len(steps)
     parts = [(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width + left + 60} {height}" '
-             'font-family="system-ui,sans-serif" font-size="13">')]
+             'font-family="system-ui,sans-serif" font-size="13">'
+             '<rect width="100%" height="100%" fill="#fff"/>')]
     for n, lane in enumerate(lanes):
         y = row * n + 24
         parts.append(f'<text x="4" y="{y + 4}">{html.escape(lane)}</text>'
@@ -110,8 +114,9 @@ def _act(number, act):
 
 
 def write_report(results, path):
-    """Write the page for ``results`` (the content of ``results.json``)."""
+    """Write the page for ``results`` (the content of ``results.json``), and its first drawing."""
     config = results["config"]
+    Path(path).with_name("packet.svg").write_text(timeline_svg(results.get("timeline")) + "\n")
     body = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>OffloadCard: the demo</title>",
         f"<style>{STYLE}</style><h1>OffloadCard</h1>",

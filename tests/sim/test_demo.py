@@ -85,5 +85,6 @@ def test_the_report_stands_alone(tmp_path):
                  tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 2 and "A &lt;story&gt;." in page and "895 ns" in page
+    assert "895 ns" in (tmp_path / "packet.svg").read_text()
     assert "src=" not in page and "http://" not in page.replace("http://www.w3.org", "")
     assert timeline_svg([]) == ""
