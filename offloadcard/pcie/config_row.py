@@ -7,12 +7,14 @@ from amaranth import *
 
 from . import spec_config as spec
 from .config_map import FLAG_ABSENT, FLAG_CLOSED, Slot
+from .spec import MessageCode
 from .spec_config import FunctionState
 
 __all__ = ["state_of", "log_error", "window_of", "window_data"]
 
 _CORRECTABLE, _NON_FATAL, _FATAL, _UNSUPPORTED = range(16, 20)  # of Device Status
 _ADVISORY = 13  # of the correctable error status
+_SERR     = 8   # of Command
 
 
 def state_of(m, row, kind):
@@ -34,11 +36,13 @@ def state_of(m, row, kind):
     return state
 
 
-def log_error(m, row, row_w, event, rules):
-    """Write what ``event`` leaves in ``row`` through the write port ``row_w``.
+def log_error(m, row, row_w, event, rules, messages):
+    """Write what ``event`` leaves in ``row`` through the write port ``row_w``; tell the root
+    complex by the stream ``messages`` (``error_message``), as far as the function may.
 
     ``rules`` has the masks and the severity that hold for the function, as
-    ``config_settings.error_rules``.
+    ``config_settings.error_rules``. A function without SERR# Enable (a VF has none) sends what its
+    own Device Control lets it.
     """
     # [pcie-5.0: Figure 6-2] the flow of logging
     bit        = Signal(32)
@@ -67,6 +71,22 @@ def log_error(m, row, row_w, event, rules):
         row_w.en[Slot.UNCORRECTABLE].eq(logged),
         row_w.data[Slot.AER_CONTROL].eq(event.error),  # First Error Pointer
         row_w.en[Slot.AER_CONTROL].eq(first),
+    ]
+    # [pcie-5.0: 6.2.5, 7.5.3.4] which messages are enabled: bits of Device Control, SERR# Enable
+    serr, reports, tells = Signal(), Signal(), Signal()
+    m.d.comb += [
+        serr.eq(row[Slot.COMMAND][_SERR]),
+        reports.eq((event.error != spec.ERROR_UNSUPPORTED) | row[Slot.DEVICE][3]),
+        tells.eq(Mux(advisory, logged & reports & row[Slot.DEVICE][0],
+                     unmasked & (serr | reports & Mux(fatal, row[Slot.DEVICE][2],
+                                                      row[Slot.DEVICE][1])))),
+        messages.valid.eq(tells),
+        messages.p.function_id.eq(event.function_id),
+        messages.p.code.eq(Mux(advisory, MessageCode.ERR_COR, Mux(
+            fatal, MessageCode.ERR_FATAL, MessageCode.ERR_NONFATAL))),
+        # [pcie-5.0: 7.5.1.1.4] Signaled System Error
+        row_w.data[Slot.COMMAND].eq(row[Slot.COMMAND] | 1 << 30),
+        row_w.en[Slot.COMMAND].eq(tells & serr & ~advisory),
     ]
     for n in range(4):
         m.d.comb += [

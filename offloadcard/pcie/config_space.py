@@ -15,7 +15,7 @@ from .config_provider import Provider
 from .config_resolve import Resolver, kind_of
 from .config_row import log_error, state_of, window_data, window_of
 from .config_settings import ConfigSettings
-from .functions import error_event, function_row, settings
+from .functions import error_event, error_message, function_row, settings
 from .transactions import RESET_ALL, RESET_FAMILY, RESET_FUNCTION, RESET_VFS
 
 __all__ = ["ConfigSpace"]
@@ -48,7 +48,7 @@ class ConfigSpace(wiring.Component):
         Configuration requests.
     completions : ``Out(stream.Signature(completion()))``
         One for each.
-    rows, settings, pending_function, pending, passing, link_up, management
+    rows, settings, pending_function, pending, passing, link_up, management, messages
         As in :class:`offloadcard.pcie.front.Front`.
     errors : ``In(stream.Signature(error_event(...)))``
         Errors to be logged.
@@ -81,6 +81,7 @@ class ConfigSpace(wiring.Component):
             "rows":             Out(stream.Signature(function_row(**ids), always_ready=True)),
             "settings":         Out(settings(**ids)),
             "errors":           In(stream.Signature(error_event(**ids))),
+            "messages":         Out(stream.Signature(error_message(**ids), always_ready=True)),
             "counters":         In(data.ArrayLayout(32, 5)),
             "pending_function": Out(config.function_id_width),
             "pending":          In(1),
@@ -270,7 +271,7 @@ class ConfigSpace(wiring.Component):
                 m.next = "REREAD"
 
             with m.State("ERROR"):
-                log_error(m, row_r.data, row_w, error, shared.rules[family])
+                log_error(m, row_r.data, row_w, error, shared.rules[family], self.messages)
                 m.next = "IDLE"
 
             with m.State("PROVIDER"):

@@ -129,6 +129,7 @@ class Endpoint(wiring.Component):
                 connect(m, flipped(getattr(self, f"{kind}_{port}")),
                         getattr(front, f"{kind}_{port}"))
         connect(m, front.interrupt_writes, writer.interrupts)
+        connect(m, front.messages, writer.messages)
         m.d.comb += [self.free_tags.eq(requester.free_tags), self.told.eq(requester.told)]
 
         # The function table.

@@ -8,7 +8,7 @@ from ..rtl.arbiter import Merge
 from ..rtl.buffer import Buffer, Queue
 from ..rtl.ports import InterruptPort, LifecyclePort, ManagementPort, MmioPort, dma_write_beat
 from .config_space import ConfigSpace
-from .functions import error_event, function_row, released, settings
+from .functions import error_event, error_message, function_row, released, settings
 from .lifecycle import Lifecycle
 from .msix import Msix
 from .spec import tlp_beat
@@ -65,6 +65,8 @@ class Front(wiring.Component):
         Bus number, sizes and enables; registers.
     errors : ``In(stream.Signature(error_event(...), always_ready=True))``
         The requester's errors, to be logged (completion timeout, unexpected completion, poison).
+    messages : ``Out(stream.Signature(error_message(...), always_ready=True))``
+        What the root complex is to be told.
     pending_function, pending : ``Out(function_id_width)``, ``In(1)``
         Transactions Pending of that function, one cycle later.
     link_up : ``In(1)``
@@ -97,6 +99,7 @@ class Front(wiring.Component):
             "passing":             In(1),
             "settings":            Out(settings(**ids)),
             "errors":              In(stream.Signature(error_event(**ids), always_ready=True)),
+            "messages":            Out(stream.Signature(error_message(**ids), always_ready=True)),
             "pending_function":    Out(config.function_id_width),
             "pending":             In(1),
             "link_up":             In(1),
@@ -126,6 +129,7 @@ class Front(wiring.Component):
         out("requester_lifecycle", lifecycle.requester)
         out("management", space.management)
         out("rows", space.rows)
+        out("messages", space.messages)
         m.d.comb += [
             self.released.eq(target.released),
             self.settings.eq(space.settings),

@@ -9,7 +9,8 @@ Also the shapes in which the front of the endpoint speaks about functions.
 from amaranth import *
 from amaranth.lib import data
 
-__all__ = ["function_row", "pf_settings", "settings", "error_event", "released", "routing_id"]
+__all__ = ["function_row", "pf_settings", "settings", "error_event", "error_message", "released",
+           "routing_id"]
 
 
 def function_row(*, function_id_width):
@@ -64,6 +65,11 @@ def error_event(*, function_id_width):
         "advisory":    1,    # the requester was told by a completion: advisory non-fatal
         "header":      data.ArrayLayout(32, 4),
     })
+
+
+def error_message(*, function_id_width):
+    """A message that tells the root complex of an error. Lossy: the registers keep it."""
+    return data.StructLayout({"function_id": function_id_width, "code": 8})
 
 
 def released():

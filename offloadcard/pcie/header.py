@@ -1,14 +1,14 @@
 """Headers of the TLPs that the card sends."""
 
 # Ref: pcie-5.0, 2.2.4.1 (Address Based Routing Rules), 2.2.7 (Memory, I/O, and Configuration
-# Request Rules)
+# Request Rules), 2.2.8.3 (Error Signaling Messages)
 
 from amaranth import *
 from amaranth.lib import data
 
-from .spec import Fmt, MemoryRequest, MemoryRequest3Dw, Type
+from .spec import Fmt, MemoryRequest, MemoryRequest3Dw, Message, Type
 
-__all__ = ["memory_request"]
+__all__ = ["memory_request", "message_request"]
 
 
 def memory_request(m, *, write, address, length_dw, first_be, last_be, tag, requester_id,
@@ -38,4 +38,12 @@ def memory_request(m, *, write, address, length_dw, first_be, last_be, tag, requ
         long4.address_high.eq(address[32:]),
         header.as_value().eq(Mux(short, long3.as_value(), long4.as_value())),
     ]
+    return header
+
+
+def message_request(m, *, code, requester_id):
+    """Header of a message to the root complex, without data, a new signal of ``m``."""
+    header = Signal(Message)
+    m.d.comb += [header.fmt.eq(Fmt.FOUR_DW), header["type"].eq(Type.MESSAGE),
+                 header.code.eq(code), header.requester_id.eq(requester_id)]
     return header

@@ -55,13 +55,16 @@ class CplStatus(enum.IntEnum):
 
 
 class MessageCode(enum.IntEnum):
-    """Message codes that an endpoint may meet."""
+    """Message codes that an endpoint may meet or sends."""
     # [pcie-5.0: 2.2.8]
     UNLOCK         = 0x00
     PM_ACTIVE_NAK  = 0x14
     PM_PME         = 0x18
     PME_TURN_OFF   = 0x19
     PME_TO_ACK     = 0x1b
+    ERR_COR        = 0x30
+    ERR_NONFATAL   = 0x31
+    ERR_FATAL      = 0x33
     SET_SLOT_POWER = 0x50
     VENDOR_TYPE_0  = 0x7e
     VENDOR_TYPE_1  = 0x7f

@@ -11,8 +11,8 @@ from ..rtl.arbiter import Merge
 from ..rtl.buffer import Buffer, Queue
 from ..rtl.ports import WRITE_MAX, DmaWritePort, attributes, dma_write_beat
 from .credits import CreditGate
-from .functions import function_row, routing_id, settings
-from .header import memory_request
+from .functions import error_message, function_row, routing_id, settings
+from .header import memory_request, message_request
 from .order import COUNT_WIDTH, LinkGuard
 from .requester_cut import Cutter
 from .requester_gate import Gate
@@ -46,8 +46,10 @@ class Writer(wiring.Component):
         The devices.
     interrupts : ``In(stream.Signature(dma_write_beat(...)))``
         MSI-X messages; they get no answer.
+    messages : ``In(stream.Signature(error_message(...), always_ready=True))``
+        For the root complex; they leave between writes, and up to 7 wait. More are lost.
     writes : ``Out(stream.Signature(tlp_beat(...)))``
-        MWr TLPs.
+        MWr and Msg TLPs.
     accepted, departed : ``Out(COUNT_WIDTH)``
         Writes accepted, and writes that have left, since power-up; modulo.
     begun, ended : ``Out(stream.Signature(function_id_width, always_ready=True))``
@@ -73,6 +75,7 @@ class Writer(wiring.Component):
         super().__init__({
             "ports":      In(DmaWritePort(**self.widths)).array(2),
             "interrupts": In(stream.Signature(dma_write_beat(**self.widths))),
+            "messages":   In(stream.Signature(error_message(**self.ids), always_ready=True)),
             "writes":     Out(stream.Signature(tlp_beat(data_width=config.data_width))),
             "accepted":   Out(COUNT_WIDTH),
             "departed":   Out(COUNT_WIDTH),
@@ -165,25 +168,41 @@ class Writer(wiring.Component):
         m.submodules.ready = ready = Buffer(shape)
         enough = Signal()
         need   = Signal.like(credits.data)
+        # A message takes its turn behind a whole write, decided a cycle before.
+        m.submodules.messages = messages = Queue(self.messages.payload.shape(), depth=8)
+        tells, inside = Signal(), Signal()
+        told = Signal(data.ArrayLayout(32, 4))
+        m.d.sync += told.as_value().eq(message_request(
+            m, code=messages.o.p.code, requester_id=routing_id(
+                m, self.settings, messages.o.p.function_id)).as_value())
+        header = memory_request(
+            m, write=True, address=piece.address, length_dw=piece.length_dw,
+            first_be=piece.first_be, last_be=piece.last_be, tag=0, attributes=piece.user.attributes,
+            requester_id=routing_id(m, self.settings, piece.user.function_id))
+        with m.If(tells):
+            m.d.sync += tells.eq(~messages.o.ready)
+        with m.Elif(messages.o.valid):
+            m.d.sync += tells.eq(~Mux(credits.taken, ~piece.last, inside))
+        with m.If(credits.taken & ~tells):
+            m.d.sync += inside.eq(~piece.last)
         m.d.comb += [
-            need.eq((piece.length_dw + 3) >> 2),
+            messages.i.payload.eq(self.messages.payload),
+            messages.i.valid.eq(self.messages.valid),
+            messages.o.ready.eq(tells & ready.i.ready & enough),
+            need.eq(Mux(tells, 0, (piece.length_dw + 3) >> 2)),
             credits.headers.eq(self.headers),
             credits.payload.eq(self.payload),
             credits.data.eq(need),
             credits.reset.eq(~self.link_up),
             enough.eq(credits.enough | ~self.link_up),
-            ready.i.valid.eq(cutter.o.valid & enough),
-            cutter.o.ready.eq(ready.i.ready & enough),
+            ready.i.valid.eq((tells | cutter.o.valid) & enough),
+            cutter.o.ready.eq(ready.i.ready & enough & ~tells),
             credits.taken.eq(ready.i.valid & ready.i.ready),
-            ready.i.p.header.eq(memory_request(
-                m, write=True, address=piece.address, length_dw=piece.length_dw,
-                first_be=piece.first_be, last_be=piece.last_be, tag=0,
-                requester_id=routing_id(m, self.settings, piece.user.function_id),
-                attributes=piece.user.attributes)),
+            ready.i.p.header.as_value().eq(Mux(tells, told.as_value(), header.as_value())),
             ready.i.p.function_id.eq(piece.user.function_id),
-            ready.i.p.span.eq(piece.octets + piece.address[:2]),
-            ready.i.p.begin.eq(piece.offset - piece.address[:2]),
-            ready.i.p.final.eq(piece.last),
+            ready.i.p.span.eq(Mux(tells, 0, piece.octets + piece.address[:2])),
+            ready.i.p.begin.eq(Mux(tells, 0, piece.offset - piece.address[:2])),
+            ready.i.p.final.eq(piece.last & ~tells),
         ]
         wiring.connect(m, ready.o, funnel.tlps)
         wiring.connect(m, lines.o, funnel.lines)

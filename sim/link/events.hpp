@@ -21,7 +21,8 @@ enum Kind : uint32_t {
     DRAM = 12,       // a = function id, b = address, c = octets << 1 | write
     TIMER = 13,
     QUIET = 14,      // b = clocks since the last beat: nothing is under way
-    KINDS = 15,
+    MESSAGE = 15,    // a = requester id, b = message code: the root complex was told of an error
+    KINDS = 16,
 };
 
 struct Record {

@@ -8,7 +8,7 @@ namespace ledger {
 enum Direction : uint32_t { UP = 0, DOWN = 1 };  // UP: from the card
 // Purposes that the link itself knows; Python names the others from FIRST_NAMED on.
 enum Purpose : uint32_t {
-    UNKNOWN = 0, CONFIG = 1, MMIO = 2, ACK = 3, UPDATE_FC = 4, MSIX = 5, FIRST_NAMED = 8,
+    UNKNOWN = 0, CONFIG = 1, MMIO = 2, ACK = 3, UPDATE_FC = 4, MSIX = 5, MESSAGE = 6, FIRST_NAMED = 8,
 };
 constexpr uint32_t NOBODY = 0xffff;  // the link itself
 

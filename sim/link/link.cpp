@@ -147,7 +147,8 @@ void accept(tlp::Tlp &&t) {
     double arrival = lanes[ledger::UP].send(ledger::UP, count) + chosen.wire_delay_ps;
     uint32_t requester = t.is_completion() ? t.completer() : t.requester();
     uint32_t purpose = t.is_completion() ? root::purpose_of_completion(t)
-                                         : memory::purpose_of(t.address() + t.first_skip());
+                       : t.is_message() ? uint32_t(ledger::MESSAGE)
+                                        : memory::purpose_of(t.address() + t.first_skip());
     ledger::add(ledger::UP, requester, purpose, t.fmt_type(), count, t.data.size());
     if (t.is_memory_read()) monitor::read_sent(t);
     if (t.is_completion()) root::completion_left_card(t);

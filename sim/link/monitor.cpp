@@ -15,6 +15,7 @@ std::vector<std::string> violations;
 static std::unordered_set<uint32_t> tags;  // requester id << 8 | tag
 static std::unordered_map<unsigned, unsigned> in_flight;
 static std::unordered_map<unsigned, bool> masters;
+static std::unordered_map<unsigned, unsigned> reports;  // Device Control's four; 16: SERR# Enable
 static bool vf_enable[2];
 static unsigned capability;  // offset of the PCI Express capability, the same in all functions
 constexpr size_t KEPT = 1000;  // more than that helps nobody
@@ -24,6 +25,7 @@ void reset() {
     tags.clear();
     in_flight.clear();
     masters.clear();
+    reports.clear();
     vf_enable[0] = vf_enable[1] = false;
 }
 
@@ -42,6 +44,7 @@ void set_capability(unsigned offset) { capability = offset; }
 
 void link_down() {
     masters.clear();
+    reports.clear();
     tags.clear();
     in_flight.clear();
     vf_enable[0] = vf_enable[1] = false;
@@ -64,9 +67,11 @@ static void vfs_enabled(unsigned pf, bool enable) {
 void configured(unsigned bdf, unsigned offset, unsigned size, uint32_t value) {
     // [pcie-5.0: 7.5.1.1.3] Command: bit 2, Bus Master Enable.
     if (offset == 4) masters[bdf] = value >> 2 & 1;
+    if (offset == 4) reports[bdf] = (reports[bdf] & 15) | (size >= 2 && value >> 8 & 1) << 4;
     // [pcie-5.0: 7.5.3.4] Device Control: function 0's sizes hold for the device.
     if (capability && offset == capability + 8 && size >= 2) {
         if (value >> 15 & 1) masters[bdf] = false;  // FLR
+        reports[bdf] = value >> 15 & 1 ? 0 : (reports[bdf] & 16) | (value & 15);
         if ((bdf & 0xff) == 0) settings::chosen.mps = 128 << (value >> 5 & 7);
         if ((bdf & 0xff) == 0) {  // VFs follow their PF
             settings::chosen.mrrs = 128 << (value >> 12 & 7);
@@ -123,6 +128,20 @@ static void check_memory(const tlp::Tlp &t) {
                   (unsigned long long)address);
 }
 
+// [pcie-5.0: 2.2.8.3, 6.2.5] error messages, of functions that may send them
+static void check_message(const tlp::Tlp &t) {
+    unsigned requester = t.requester(), code = t.message_code();
+    if (t.fmt_type() != tlp::MSG || t.dw[0] & 0x3ff || t.tag() || t.dw[2] || t.dw[3])
+        violation("Msg of %04x: not one to the root complex without data: %08x %08x %08x %08x",
+                  requester, t.dw[0], t.dw[1], t.dw[2], t.dw[3]);
+    auto found = reports.find(requester);
+    unsigned enabled = found == reports.end() ? 0 : found->second;
+    unsigned wanted = code == 0x30 ? 1 : code == 0x31 ? 2 | 16 : code == 0x33 ? 4 | 16 : 0;
+    if (!wanted) violation("Msg of %04x: code %02x", requester, code);
+    else if (!(enabled & wanted))
+        violation("Msg %02x of %04x is not enabled there", code, requester);
+}
+
 void check(const tlp::Tlp &t) {
     if (t.nullified) violation("the card sent a nullified TLP");
     if (t.poisoned()) violation("the card sent a poisoned TLP");
@@ -131,6 +150,7 @@ void check(const tlp::Tlp &t) {
     if (t.has_data() && t.data.size() != 4 * t.length_dw())
         violation("TLP of %u DW has %zu octets", t.length_dw(), t.data.size());
     if (t.is_memory_read() || t.is_memory_write()) check_memory(t);
+    else if (t.is_message()) check_message(t);
     else if (!t.is_completion()) violation("TLP of unknown kind %02x", t.fmt_type());
 }
 

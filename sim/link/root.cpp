@@ -159,6 +159,7 @@ void arrived(Tlp &&t, uint32_t purpose) {
         read.request = std::move(t);
         waiting.push_back(std::move(read));
     } else {
+        if (t.is_message()) events::record(events::MESSAGE, t.requester(), t.message_code(), 0);
         link::release(t.credit_class(), t.data_credits());
     }
 }

@@ -10,6 +10,7 @@ namespace tlp {
 enum FmtType : unsigned {
     MRD_3 = 0x00, MRD_4 = 0x20, MWR_3 = 0x40, MWR_4 = 0x60,
     CFG_RD_0 = 0x04, CFG_WR_0 = 0x44, CFG_RD_1 = 0x05, CFG_WR_1 = 0x45, CPL = 0x0A, CPL_D = 0x4A,
+    MSG = 0x30,  // the lowest three bits are the routing: 0, to the root complex
 };
 enum Status : unsigned { SC = 0, UR = 1, CRS = 2, CA = 4 };
 enum Class { POSTED = 0, NON_POSTED = 1, COMPLETION = 2 };
@@ -43,8 +44,11 @@ struct Tlp {
     // CplLk and CplDLk, which answer a locked read, count as well.
     bool is_completion() const { return (fmt_type() & ~0x41u) == CPL; }
     bool is_config() const { return (fmt_type() & ~0x41u) == CFG_RD_0; }
+    bool is_message() const { return (fmt_type() & ~0x47u) == MSG; }
+    unsigned message_code() const { return dw[1] & 0xff; }
     Class credit_class() const {
-        return is_completion() ? COMPLETION : is_memory_write() ? POSTED : NON_POSTED;
+        return is_completion() ? COMPLETION
+                               : is_memory_write() || is_message() ? POSTED : NON_POSTED;
     }
     unsigned data_credits() const { return has_data() ? (length_dw() + 3) / 4 : 0; }
     // Octets on the wire: STP token with sequence number 4, header, payload, LCRC 4.

@@ -12,6 +12,7 @@ ANY, NOBODY = 0xFFFF_FFFF, 0xFFFF
 
 # What an address is for. The first are known to the link itself (ledger.hpp).
 PURPOSES = {"unknown": 0, "config": 1, "mmio": 2, "ack": 3, "update_fc": 4, "msix": 5,
+            "message": 6,
             "desc": 8, "avail": 9, "used": 10, "payload": 11, "sq": 12, "cq": 13, "prp": 14,
             "admin_sq": 15, "admin_cq": 16, "identify": 17}
 
@@ -33,6 +34,7 @@ class Event(IntEnum):
     DRAM       = 12
     TIMER      = 13
     QUIET      = 14
+    MESSAGE    = 15
 
 
 class Fault(IntEnum):

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 from offloadcard.config import TINY
 from offloadcard.pcie import spec
 from offloadcard.pcie.writer import Writer
-from tests.support.completer import parse_request, span
+from tests.support.completer import header_bits, parse_request, span
 from tests.support.formal import ProofFailed, prove
 from tests.support.streams import stream_put
 
@@ -33,6 +33,7 @@ class Bench:
         self.cycles = []     # of the last beat of each TLP
         self.beats = 0
         self.credit = None   # or (headers, data) left
+        self.messages = []   # (requester id, code, TLPs of writes before it)
 
     def source(self, stream, writes):
         async def put(ctx):
@@ -66,6 +67,13 @@ class Bench:
                 continue
             self.beats += 1
             assert beat.first == (now is None)
+            header = spec.Message.from_bits(header_bits(beat.header))
+            if now is None and header["type"] & 0x18 == spec.Type.MESSAGE:
+                assert beat.last and not any(beat.data) and header.fmt == spec.Fmt.FOUR_DW
+                assert not (header["type"] & 7 or header["length"] or header.tag
+                            or header.dw2 or header.dw3)
+                self.messages.append((header.requester_id, header.code, len(self.tlps)))
+                continue
             if now is None:
                 now = parse_request(beat.header), b""
                 request = now[0]
@@ -157,8 +165,22 @@ def test_every_write_lies_in_memory(data_width, max_payload):
     writes = [list(random_writes(rng, 24, [NET, NET, NET, CLOSED], 0xFFFF_0000)),
               list(random_writes(rng, 24, [NVME, NVME, NVME, CLOSED], 0x5_0000_0000))]
     octets = sum(len(w[2]) for port in writes for w in port)
-    bench.run(writes, [(NET, 0xFEE0_0000, b"\1\2\3\4")] * 5,
+    told = [(rng.choice((NET, NVME)), rng.choice((0x30, 0x31, 0x33))) for _ in range(6)]
+
+    async def tell(ctx):
+        for function_id, code in told:
+            await ctx.tick().repeat(rng.randrange(4, 120))
+            ctx.set(bench.dut.messages.payload, {"function_id": function_id, "code": code})
+            ctx.set(bench.dut.messages.valid, 1)
+            await ctx.tick()
+            ctx.set(bench.dut.messages.valid, 0)
+    bench.run(writes, [(NET, 0xFEE0_0000, b"\1\2\3\4")] * 5, extra=[tell],
               cycles=400 + int(octets / (data_width // 8) / 0.45))
+    assert [m[:2] for m in bench.messages] == [(BUS << 8 | f, code) for f, code in told]
+    for *_, before in bench.messages:  # never between the TLPs of one write
+        if 0 < before < len(bench.tlps):
+            (one, octets), (two, _) = bench.tlps[before - 1:before + 1]
+            assert span(one)[0] + len(octets) != span(two)[0]
     for number in range(2):
         assert bench.answers[number] == [
             (tag, function_id, int(function_id == CLOSED))

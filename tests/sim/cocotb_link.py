@@ -3,7 +3,9 @@
 import cocotb
 
 from offloadcard.config import TINY
+from offloadcard.pcie import spec_config
 from sim.env import Env
+from sim.link.world import Event
 
 
 def order(header, octets=b""):
@@ -41,6 +43,30 @@ async def master(env, rid=0x0100):
 
 
 BAR = 0xE000_0000
+
+
+@cocotb.test()
+async def messages_are_judged(dut):
+    async with Env(dut, TINY, log=[Event.MESSAGE]) as env:
+        await master(env)
+        nonfatal, control = 0x0100 << 16 | 0x31, spec_config.PCIE + 8
+
+        async def judged(*header):
+            env.mmio_write(BAR, order(header))
+            await env.bus.sleep(2_000)
+            found = env.world.violations()
+            env.world.violations_clear()
+            return found
+
+        assert "31 of 0100 is not enabled" in (await judged(0x3000_0000, nonfatal, 0, 0))[0]
+        await env.bus.config_write(0x0100, control, 2, 1)
+        assert "not enabled" in (await judged(0x3000_0000, nonfatal, 0, 0))[0]
+        await env.bus.config_write(0x0100, control, 2, 2)
+        assert not await judged(0x3000_0000, nonfatal, 0, 0)
+        assert "not one to the root" in (await judged(0x3400_0000, nonfatal, 0, 0))[0]
+        assert "code 32" in (await judged(0x3000_0000, nonfatal + 1, 0, 0))[0]
+        log = env.world.log(Event.MESSAGE)
+        assert list(zip(log["a"], log["b"]))[2] == (0x0100, 0x31) and len(log) == 5
 
 
 @cocotb.test()

@@ -19,7 +19,8 @@ def puppet(width=512):
 
 
 ANY_WIDTH = ["config_space_answers", "frames_turn_round", "mailboxes_and_dram"]
-ONE_BEAT  = ["memory_is_written_and_read"]  # an order fits one beat at 512 bits only
+# An order fits one beat at 512 bits only.
+ONE_BEAT  = ["memory_is_written_and_read", "messages_are_judged"]
 
 
 @pytest.mark.system

@@ -19,6 +19,10 @@ def test_dma_faults_at_full_width():
     system("errors", "net_dma_faults", "drive_dma_faults", preset="model", kinds=KINDS[:3])
 
 
+def test_error_messages():
+    system("errors", "error_messages")
+
+
 def test_malformed_tlps():
     system("errors", "malformed_tlps", preset="model")
 

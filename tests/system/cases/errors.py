@@ -4,8 +4,23 @@ import random
 
 import cocotb
 
-from offloadcard.pcie.spec import CplStatus, Fmt, MemoryRequest, Type
+from offloadcard.pcie.spec import CplStatus, Fmt, MemoryRequest, MessageCode, Type
 from sim.host.nvme_driver import NvmeError
+from sim.host.pci_regs import (
+    PCI_CAP_ID_EXP,
+    PCI_COMMAND,
+    PCI_COMMAND_SERR,
+    PCI_ERR_COR_ADV_NFAT,
+    PCI_ERR_COR_MASK,
+    PCI_ERR_UNC_POISON_TLP,
+    PCI_ERR_UNC_UNSUP,
+    PCI_ERR_UNCOR_MASK,
+    PCI_ERR_UNCOR_SEVER,
+    PCI_EXP_DEVCTL,
+    PCI_EXT_CAP_ID_ERR,
+    PCI_STATUS_SIG_SYSTEM_ERROR,
+)
+from sim.link.world import Event
 from sim.traffic import from_wire, only, to_wire, udp
 
 from .common import RED_FAR, VNI_RED, VTEP, card, member, net_rig
@@ -147,6 +162,62 @@ async def malformed_tlps(dut):
             await bus.send_tlp(tlp(**fields), octets, answered=False)
         await bystander(rig, drivers[1], 1, 2)
         await bystander(rig, red, 0, 2)
+
+
+@cocotb.test()
+async def error_messages(dut):
+    """The root complex is told of the errors that each function may tell, and of no others."""
+    async with net_rig(dut, 2) as (rig, drivers):
+        env, bus, red = rig.env, rig.bus, drivers[0].function
+        env.keep(Event.MESSAGE)
+        base, pf0 = red.bars[0][0], rig.machine.net_pf
+        here = {"address_high": base >> 32, "address_low": (base & 0xFFFF_FFFF) >> 2}
+        nowhere = {"address_high": 0x7F, "address_low": 0x100}
+        cor, nonfatal, fatal = (MessageCode[f"ERR_{name}"] for name in ("COR", "NONFATAL", "FATAL"))
+        express = red.capability(PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL
+
+        async def seen(*expected):
+            before = len(env.world.log(Event.MESSAGE))
+            for told in ((tlp(**{**here, "length": 3, "last_be": 15}), b"", True),  # aborted
+                         (tlp(**{**here, "length": 16, "last_be": 15}, fmt=Fmt.FOUR_DW_DATA),
+                          bytes(64), False),                                      # unsupported
+                         (tlp(**here, fmt=Fmt.FOUR_DW_DATA, ep=1), b"\xFF" * 4, False),
+                         (tlp(**nowhere, fmt=Fmt.FOUR_DW_DATA), bytes(4), False)):
+                header, octets, answered = told
+                await bus.send_tlp(header, octets, answered=answered)
+                await bus.sleep(2_000)
+            log = env.world.log(Event.MESSAGE)[before:]
+            found = [(int(a), int(b)) for a, b in zip(log["a"], log["b"])]
+            assert found == list(expected), (found, expected)
+
+        await seen()                             # nothing is enabled
+        await red.update(express, 2, set=0b0111)
+        await seen((red.rid, nonfatal))          # poison; unsupported requests are not reported
+        await red.update(express, 2, set=0b1000)
+        told = [(red.rid, nonfatal)] * 2
+        await seen(*told)                        # [pcie-5.0: 7.8.4.6] advisory ones are masked
+        advisory = pf0.extended_capability(PCI_EXT_CAP_ID_ERR) + PCI_ERR_COR_MASK
+        await pf0.update(advisory, 4, clear=PCI_ERR_COR_ADV_NFAT)
+        await seen((red.rid, cor), *told)
+        await red.update(express, 2, clear=0b0011)
+        await pf0.update(PCI_COMMAND, 2, set=PCI_COMMAND_SERR)
+        await seen((pf0.rid, nonfatal))          # SERR# Enable alone
+        assert await pf0.read(PCI_COMMAND + 2, 2) & PCI_STATUS_SIG_SYSTEM_ERROR
+        severity = pf0.extended_capability(PCI_EXT_CAP_ID_ERR) + PCI_ERR_UNCOR_SEVER
+        await pf0.update(severity, 4, set=PCI_ERR_UNC_UNSUP | PCI_ERR_UNC_POISON_TLP)
+        await red.update(express, 2, set=0b0100)
+        # Severity is the physical function's, for its virtual ones too.
+        await seen((red.rid, fatal), (red.rid, fatal), (pf0.rid, fatal))
+        mask = pf0.extended_capability(PCI_EXT_CAP_ID_ERR) + PCI_ERR_UNCOR_MASK
+        await pf0.update(mask, 4, set=PCI_ERR_UNC_UNSUP)
+        await seen((red.rid, fatal))
+        # A storm: some messages, and everybody else's frames.
+        await pf0.update(mask, 4, clear=PCI_ERR_UNC_UNSUP)
+        before = len(env.world.log(Event.MESSAGE))
+        for _ in range(40):
+            await bus.send_tlp(tlp(**nowhere, fmt=Fmt.FOUR_DW_DATA), bytes(4), answered=False)
+        await bystander(rig, drivers[1], 1, 2)
+        assert 4 <= len(env.world.log(Event.MESSAGE)) - before <= 40
 
 
 def broken_frames(source):
