@@ -65,9 +65,9 @@ _ATTACKS = (
 )
 
 _CONNECTIONS = (  # cores and time of one first packet: stated, not measured
-    ("", "4 cores of 20 us", 4, 20_000, 400, 16),
-    ("-20-cores", "20 cores of 20 us", 20, 20_000, 800, 32),
-    ("-hardware", "decides in no time", 1, 0, 800, 8),
+    ("", "4 cores of 20 us", 4, 20_000, 1200, 16),
+    ("-20-cores", "20 cores of 20 us", 20, 20_000, 3000, 32),
+    ("-hardware", "decides in no time", 1, 0, 4000, 16),
 )
 
 

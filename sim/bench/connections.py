@@ -28,7 +28,8 @@ FIN, SYN, ACK = 1, 2, 16
 POLL_NS, STALL_NS = 500, 3_000_000
 EVENTS_NS = 5_000       # how often the slow path looks for events
 LINGER_NS, EPOCH_NS = 200_000, 500_000  # longer than the last ACK waits at full load
-KNOWN_NS = 1_000        # of a packet whose flow is known: a look at the book, as a guess
+KNOWN_NS = 1_000        # of a packet whose flow is known: a look at the book, as a guess, but
+                        # for processors that decide in no time
 TENANTS = 8             # functions whose guests open connections
 VNI, VTEP, FIRST_PORT = 100, "192.0.2.2", 1024
 SERVER, SERVER_MAC, PORT = IPv4Address("10.0.9.9"), bytes.fromhex("020000000909"), 80
@@ -59,9 +60,9 @@ class CountedPort(SimulatedPort):
     async def write(self, address, data):
         return await self._timed(super().write(address, data))
 
-    async def burst(self, writes, read=None):
-        self.accesses += len(writes)
-        return await self._timed(super().burst(writes, read))
+    async def burst(self, accesses):
+        self.accesses += len(accesses) - 1
+        return await self._timed(super().burst(accesses))
 
 
 def _segment(source, destination, ports, flags):
@@ -149,7 +150,8 @@ async def _provision(env, scenario, seed, count):
     """Controller with ``count`` members of one network; ``(controller, members)``."""
     controller = await Controller.attach(
         CountedPort(env), fabric=FABRIC, seed=seed, dram_octets=env.dram_octets,
-        cores=scenario.cores, service_ns=scenario.service_ns, known_ns=KNOWN_NS, pairs=True,
+        cores=scenario.cores, service_ns=scenario.service_ns,
+        known_ns=min(KNOWN_NS, scenario.service_ns), pairs=True,
         epoch_ns=EPOCH_NS, linger_ns=LINGER_NS,
         quota=max(1, env.config.gft_flows // count))
     controller.slowpath.idle_ns = EVENTS_NS
