@@ -21,7 +21,7 @@ from ..traffic import from_wire
 from .slope import percentiles, slope_ns
 from .tenants import Tenants
 
-__all__ = ["connections", "CountedPort", "PACKETS"]
+__all__ = ["connections", "CountedPort", "PACKETS", "segment", "with_port"]
 
 PACKETS = 6             # of a connection
 FIN, SYN, ACK = 1, 2, 16
@@ -65,12 +65,21 @@ class CountedPort(SimulatedPort):
         return await self._timed(super().burst(accesses))
 
 
-def _segment(source, destination, ports, flags):
+def segment(source, destination, ports, flags):
     """A TCP segment without data, between two ``(MAC, address)``."""
     rest = bytes(8) + bytes([5 << 4, flags]) + b"\x20\0"
     return assemble(Frame([Ethernet(destination[0], source[0], 0x0800),
                            Ipv4(0, 0, 0x4000, 64, 6, source[1].packed, destination[1].packed),
                            Tcp(*ports, rest, 0)], b"", [bytes(6)]))
+
+
+def with_port(frame, port):
+    """A segment from port 0 as one from ``port``; that and the checksum are all that differs."""
+    frame = bytearray(frame)
+    frame[HOST_PORT:HOST_PORT + 2] = port.to_bytes(2, "big")
+    total = (int.from_bytes(frame[50:52], "big") ^ 0xFFFF) + port
+    frame[50:52] = ((total & 0xFFFF) + (total >> 16) ^ 0xFFFF).to_bytes(2, "big")
+    return bytes(frame)
 
 
 class _Guest:
@@ -81,16 +90,11 @@ class _Guest:
         self.share, self.window = share, window
         self.opened = self.closed = 0
         self.began = {}  # port -> when its SYN was queued, in ns
-        self.frames = {flags: bytearray(_segment(member, (SERVER_MAC, SERVER), (0, PORT), flags))
+        self.frames = {flags: bytearray(segment(member, (SERVER_MAC, SERVER), (0, PORT), flags))
                        for flags in (SYN, ACK, FIN | ACK)}
 
     def _segment(self, port, flags):
-        # The checksum in the template is of port 0, and the port is all that differs.
-        frame = bytearray(self.frames[flags])
-        frame[HOST_PORT:HOST_PORT + 2] = port.to_bytes(2, "big")
-        total = (int.from_bytes(frame[50:52], "big") ^ 0xFFFF) + port
-        frame[50:52] = ((total & 0xFFFF) + (total >> 16) ^ 0xFFFF).to_bytes(2, "big")
-        return bytes(frame)
+        return with_port(self.frames[flags], port)
 
     async def step(self):
         """Answer what came, open what the window allows."""
@@ -140,7 +144,7 @@ class _Server:
             self.ended[who] = time_ps / 1000
         elif flags != ACK:
             guest = inner[6:12], ip_address(inner[26:30])
-            reply = _segment((SERVER_MAC, SERVER), guest,
+            reply = segment((SERVER_MAC, SERVER), guest,
                              (PORT, int.from_bytes(who[1], "big")), flags | ACK)
             self.packets += 1
             self.env.wire_send(from_wire(reply, VNI, VTEP))
