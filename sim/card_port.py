@@ -26,15 +26,13 @@ class SimulatedPort(CardPort):
         if error:
             raise ManagementError(address, True)
 
-    async def burst(self, writes, read=None):
-        accesses = [(address, True, data) for address, data in writes]
-        if read is not None:
-            accesses.append((read, False, 0))
-        answers = await self.env.management_burst(accesses)
-        for (address, write, _), (_, error) in zip(accesses, answers, strict=True):
+    async def burst(self, accesses):
+        answers = await self.env.management_burst(
+            [(address, data is not None, data or 0) for address, data in accesses])
+        for (address, data), (_, error) in zip(accesses, answers, strict=True):
             if error:
-                raise ManagementError(address, write)
-        return answers[-1][0] if read is not None else None
+                raise ManagementError(address, data is not None)
+        return [value for (_, data), (value, _) in zip(accesses, answers) if data is None]
 
     async def receive(self, timeout_ns=None):
         found = await self.env.wait_exception(1e15 if timeout_ns is None else timeout_ns)

@@ -27,10 +27,10 @@ class Aging:
         self._closing    = []    # heap of (due, number, record)
         self._number     = 0
 
-    @property
-    def busy(self):
-        """A sweep goes on."""
-        return self._cursor is not None
+    def due(self, now):
+        """Is there anything to do at ``now``?"""
+        return (self._cursor is not None or bool(self._closing and self._closing[0][0] <= now)
+                or bool(self.epoch_ns) and (self._next is None or now >= self._next))
 
     async def step(self, now):
         """Do what is due at ``now``."""
@@ -48,16 +48,20 @@ class Aging:
             left -= 1
             *_, record = heapq.heappop(self._closing)
             if self.slowpath.book.by_handle.get(record.handle) is record:
+                if self.slowpath.scheduler.waits(record.key):
+                    self._close_at(record, now + self.linger_ns)
+                    continue
                 self.closed += 1
-                await self.slowpath.remove(record)
+                self.slowpath.rows.drop(record)
         if self._cursor is not None:
             await self._sweep(left)
+        await self.slowpath.table.ring.sent()
 
     async def _sweep(self, most):
         """Go on with the sweep, for ``most`` flows."""
         epoch = (self.epoch - self.idle_epochs) & 0xFFFF
         for _ in range(most):
-            found = await self.slowpath.expire(self._cursor, epoch=epoch)
+            found = await self.slowpath.rows.expire(self._cursor, epoch=epoch)
             if found is None or found + 1 >= self.slowpath.table.flows:
                 self.expired += found is not None
                 self._cursor = None
@@ -65,22 +69,26 @@ class Aging:
             self.expired += 1
             self._cursor = found + 1
 
-    async def close(self, record, flags):
+    def close(self, record, flags):
         """A segment with FIN or RST passed on the flow of ``record``: it goes, and with it the
-        other direction if they came together."""
+        other direction if they came together. While a packet of its own waits at the slow path it
+        stays, for that would be decided anew."""
         now = self.slowpath.port.now_ns()
         due = now if flags & TcpFlag.RST else now + self.linger_ns
         for flow in (record, record.pair):
             if flow is not None and not flow.closing:
                 flow.closing = True
-                self._number += 1
-                heapq.heappush(self._closing, (due, self._number, flow))
+                self._close_at(flow, due)
+
+    def _close_at(self, flow, due):
+        self._number += 1
+        heapq.heappush(self._closing, (due, self._number, flow))
 
     async def sweep(self, *, epoch):
         """Take out at once whatever no packet has met since ``epoch``; how many that were."""
         handle, removed = 0, 0
         while handle < self.slowpath.table.flows:
-            found = await self.slowpath.expire(handle, epoch=epoch)
+            found = await self.slowpath.rows.expire(handle, epoch=epoch)
             if found is None:
                 break
             removed, handle = removed + 1, found + 1

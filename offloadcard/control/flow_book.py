@@ -20,6 +20,8 @@ class FlowRecord:
     payer:      int | None = None  # whose quota it counts against; the owner's unless told
     pair:       object = None      # the record of the other direction, if they came together
     closing:    bool = False
+    number:     int = 0            # of the command that inserted it
+    open:       bool = False       # its first packet has not gone back yet
 
     def __post_init__(self):
         self.payer = self.owner if self.payer is None else self.payer

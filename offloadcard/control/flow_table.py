@@ -15,23 +15,17 @@ from ..gft.spec import (
 )
 from ..rtl.octets import pack
 from ..rtl.spec_card import HOUSE_GFT
+from .command_ring import CommandRing, FlowTableError
 from .house import House
 from .ports import Mutex
 
 __all__ = ["FlowTableError", "FlowTable"]
 
 
-class FlowTableError(Exception):
-    """The engine did not answer, or answered what it never should."""
-
-
 class FlowTable:
-    """Commands in order, each awaited to its completion.
-
-    Keys and entries are staged in registers that keep their value, and nobody else writes them:
-    only the words that differ from the last command's are written, in one burst with the command
-    itself. A completion is taken away by the next command's burst. ``clock_mhz`` is the card's
-    clock, by which limits are counted.
+    """Commands in order: posted, to be awaited later or never (``post_…``: a :class:`Ticket` of
+    :mod:`.command_ring`), or awaited to their completion. ``clock_mhz`` is the card's clock, by
+    which limits are counted.
     """
 
     _patience = 10_000  # reads of a status before we say that the engine is dead
@@ -41,10 +35,8 @@ class FlowTable:
         self.house     = House(port, HOUSE_GFT, MANAGEMENT)
         self.clock_mhz = clock_mhz
         self.flows     = None
+        self.ring      = CommandRing(self.house, port)
         self._mutex    = Mutex(port)
-        self._tag      = 0
-        self._staged   = {}     # register -> value that it holds
-        self._taken    = False  # the completion that is shown was read
 
     async def start(self, *, seed, exception_limit=None):
         """Key the hashes, wait until the tables are clear, and let both directions look up.
@@ -53,8 +45,6 @@ class FlowTable:
         otherwise twice what one order slot takes.
         """
         async with self._mutex:
-            self._staged.clear()
-            self._taken = False
             self.flows = await self.house.read("FLOWS")
             if exception_limit is None:
                 exception_limit = 2 * await self.house.read("ORDER_BUDGET")
@@ -62,6 +52,7 @@ class FlowTable:
             await self.house.write("SEED", seed)
             await self._ready()
             await self.house.write("EXCEPTION_LIMIT", exception_limit)
+            await self.ring.restart()
             await self.house.write("CONTROL", {"guest_enable": 1, "wire_enable": 1})
 
     async def _ready(self):
@@ -74,68 +65,51 @@ class FlowTable:
         """Drop whatever comes in, both ways."""
         await self.house.write("CONTROL", {"guest_enable": 0, "wire_enable": 0})
 
-    def _staging(self, **structures):
-        """Writes that let the registers ``KEY0`` … and ``ENTRY0`` … hold these octets."""
-        words = {f"{prefix}{at // 8}": int.from_bytes(octets[at:at + 8], "little")
-                 for prefix, octets in structures.items() for at in range(0, len(octets), 8)}
-        return {name: word for name, word in words.items() if self._staged.get(name) != word}
+    def post_insert(self, key, entry, *, handle):
+        """Put ``entry`` (fields) under ``key`` (octets) into row ``handle``."""
+        return self.ring.post(Opcode.INSERT, handle=handle, KEY=key, ENTRY=pack(FlowEntry, entry))
 
-    async def _command(self, opcode, *, handle, epoch=0, **structures):
-        self._tag = (self._tag + 1) & 0xFFFF
-        words = self._staging(**structures)
-        for name in words:
-            self._staged.pop(name, None)  # should a write fail
-        pops, self._taken = [("COMPLETION_POP", 1)] if self._taken else [], True
-        done = await self.house.burst(
-            [*pops, *words.items(),
-             ("COMMAND", {"opcode": opcode, "tag": self._tag, "handle": handle, "epoch": epoch})],
-            read="COMPLETION")
-        self._staged.update(words)
-        for _ in range(self._patience):
-            if done.valid:
-                if done.tag != self._tag:
-                    raise FlowTableError(f"completion of tag {done.tag}, not {self._tag}")
-                return Status(done.status), done.handle
-            done = await self.house.read("COMPLETION")
-        raise FlowTableError(f"{opcode.name} of row {handle} is not completed")
+    def post_update(self, entry, *, handle):
+        """Another action for row ``handle``."""
+        return self.ring.post(Opcode.UPDATE, handle=handle, ENTRY=pack(FlowEntry, entry))
+
+    def post_delete(self, *, handle):
+        """Row ``handle`` is free for whatever is posted from now on."""
+        return self.ring.post(Opcode.DELETE, handle=handle)
+
+    def post_expire(self, handle, *, epoch):
+        """The first row from ``handle`` whose flow was not seen since ``epoch`` is freed."""
+        return self.ring.post(Opcode.EXPIRE, handle=handle, epoch=epoch)
 
     async def insert(self, key, entry, *, handle):
         """Put ``entry`` (fields) under ``key`` (octets) into row ``handle``: status and row."""
-        async with self._mutex:
-            return await self._command(Opcode.INSERT, handle=handle, KEY=key,
-                                       ENTRY=pack(FlowEntry, entry))
+        return await self.ring.wait(self.post_insert(key, entry, handle=handle))
 
     async def update(self, entry, *, handle):
-        """Another action for row ``handle``."""
-        async with self._mutex:
-            return (await self._command(Opcode.UPDATE, handle=handle,
-                                        ENTRY=pack(FlowEntry, entry)))[0]
+        """Another action for row ``handle``: its status."""
+        return (await self.ring.wait(self.post_update(entry, handle=handle)))[0]
 
     async def delete(self, *, handle):
-        """Row ``handle`` is free again."""
-        async with self._mutex:
-            return (await self._command(Opcode.DELETE, handle=handle))[0]
+        """Row ``handle`` is free again: the status."""
+        return (await self.ring.wait(self.post_delete(handle=handle)))[0]
 
     async def idle_from(self, handle, *, epoch):
         """The first row from ``handle`` whose flow was not seen since ``epoch``, or ``None``."""
-        async with self._mutex:
-            status, found = await self._command(Opcode.SCAN, handle=handle, epoch=epoch)
+        status, found = await self.ring.wait(
+            self.ring.post(Opcode.SCAN, handle=handle, epoch=epoch))
         return found if status == Status.OK else None
 
     async def expire_from(self, handle, *, epoch):
         """As :meth:`idle_from`, and its row is free again, in one command."""
-        async with self._mutex:
-            status, found = await self._command(Opcode.EXPIRE, handle=handle, epoch=epoch)
+        status, found = await self.ring.wait(self.post_expire(handle, epoch=epoch))
         return found if status == Status.OK else None
 
     async def events(self, *, most=64):
         """Take the events that wait, up to ``most``: others may come as fast as these go."""
-        events = []
-        async with self._mutex:
-            while len(events) < most and (event := await self.house.read("EVENT")).valid:
-                events.append(event)
-                await self.house.write("EVENT_POP", 1)
-        return events
+        if not self.ring.events:
+            await self.ring.look()
+        events = self.ring.events
+        return [events.popleft() for _ in range(min(most, len(events)))]
 
     async def set_epoch(self, epoch):
         """What flows that are seen from now on are stamped with."""

@@ -45,13 +45,15 @@ class House:
         register = self.registers[name]
         return house_address(self.house, register.offset & ~7), register.offset % 8 * 8
 
-    async def burst(self, writes, read):
-        """Write registers by name, ``(name, value)``, then read one; without waiting between."""
-        words = [(self._place(name)[0],
+    async def burst(self, accesses):
+        """Write registers by name, ``(name, value)``, and read those of value ``None``, without
+        waiting between; ``[(name, value)]`` of what was read."""
+        words = [(self._place(name)[0], None if value is None else
                   _bits(self.registers[name], value) << self._place(name)[1])
-                 for name, value in writes]
-        word = await self.port.burst(words, self._place(read)[0])
-        return self._value(read, word)
+                 for name, value in accesses]
+        names = [name for name, value in accesses if value is None]
+        return [(name, self._value(name, word))
+                for name, word in zip(names, await self.port.burst(words), strict=True)]
 
     async def write_wide(self, prefix, octets):
         """Write ``octets`` into the 64-bit registers ``prefix0``, ``prefix1``, …"""

@@ -30,12 +30,17 @@ class CardPort(ABC):
     async def write(self, address, data):
         """Write 64 bits; :class:`ManagementError` on an error."""
 
-    async def burst(self, writes, read=None):
-        """Write all ``(address, data)`` of one house, up to 31; then read, if asked to. A port that
-        can does so without waiting for each answer."""
-        for address, data in writes:
-            await self.write(address, data)
-        return None if read is None else await self.read(read)
+    async def burst(self, accesses):
+        """Carry out up to 31 accesses of one house in order: ``(address, data)`` writes,
+        ``(address, None)`` reads; what was read, as a list. A port that can does so without
+        waiting for each answer; then accesses behind a refused one may have been carried out."""
+        values = []
+        for address, data in accesses:
+            if data is None:
+                values.append(await self.read(address))
+            else:
+                await self.write(address, data)
+        return values
 
     @abstractmethod
     async def receive(self, timeout_ns=None):

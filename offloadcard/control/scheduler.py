@@ -29,6 +29,7 @@ class Scheduler:
         self._waiting   = {}           # function -> deque of slots
         self._decided   = {}           # slot -> the flow that was served last, while others wait
         self._serving   = []           # heap of (done, number, slot, packet)
+        self._inside    = {}           # flow -> its packets inside
         self._number    = 0
         self.busy_ns    = 0            # of all cores together, since the beginning
 
@@ -36,8 +37,13 @@ class Scheduler:
         """Packets inside, waiting or in service."""
         return sum(len(queue) for queue in self._slots.values())
 
+    def waits(self, flow):
+        """Is a packet of ``flow`` inside?"""
+        return flow in self._inside
+
     def admit(self, packet, *, slot, function, now, flow=None):
         """A packet of ``function`` came; ``flow`` is anything that names its flow."""
+        self._inside[flow] = self._inside.get(flow, 0) + 1
         queue = self._slots.setdefault(slot, deque())
         queue.append((now, function, flow, packet))
         if len(queue) == 1:
@@ -82,6 +88,9 @@ class Scheduler:
         heapq.heappush(self._free_at, done)
         queue = self._slots[slot]
         _, _, flow, _ = queue.popleft()
+        self._inside[flow] -= 1
+        if not self._inside[flow]:
+            del self._inside[flow]
         if queue:
             # The next of the slot could not begin before this one ended.
             queue[0] = max(queue[0][0], done), *queue[0][1:]

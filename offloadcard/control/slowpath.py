@@ -3,24 +3,30 @@
 Each exception waits for one of the processor's cores, is served for a stated time, and is then
 decided: the layers are evaluated, the flow is put into the table, and the packet goes back to be
 looked up. Functions take turns, and packets of one order slot are served one after the other.
+
+Commands are posted, not awaited: the book says at once what the table will hold, for commands take
+effect in order. A packet waits for the completions of its own, and packets leave in the order in
+which they were served.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from ..gft import spec
 from ..rtl.octets import pack, size_of, unpack
-from . import dhcp, icmp_error, neighbour
 from .aging import Aging
+from .answers import Answers
 from .encode import Stamp, entry_of_decision, flow_of_key, key_of_exception, key_of_flow
 from .flow import Verdict
-from .flow_book import Connections, FlowBook, FlowRecord
+from .flow_book import Connections, FlowBook
+from .flow_rows import FlowRows
 from .policy import evaluate
-from .ports import Mutex
 from .scheduler import Scheduler
 
 __all__ = ["SlowPathCounters", "SlowPath"]
 
 _OLDEST = 0x3FFF  # generations that an entry may be behind before it is taken out
+_UNSENT = 4       # commands that may wait for room before the next packet is served
 _HEAD = size_of(spec.ExceptionDescriptor)
 
 # What the layers decide; a packet that waited for its order only looks again if its flow is there.
@@ -44,6 +50,21 @@ class SlowPathCounters:
     def drop(self, reason):
         """Count one packet that ended here."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+
+@dataclass
+class _Leaving:
+    """What was served and waits for its commands; without ``descriptor`` no packet does."""
+    descriptor: object
+    frame:      bytes
+    verdict:    spec.Verdict
+    inserts:    tuple = ()
+    tickets:    tuple = ()
+
+    @property
+    def ready(self):
+        return all(insert.ticket.done for insert in self.inserts) \
+            and all(ticket.done for ticket in self.tickets)
 
 
 class SlowPath:
@@ -80,7 +101,10 @@ class SlowPath:
         self.counters    = SlowPathCounters()
         self.generations = {}      # function -> (current, hard)
         self.pairs       = pairs
-        self._rows       = Mutex(port)  # which flow stands in which row, here and in the card
+        self._leaving    = deque()  # served, in order
+        self.rows        = FlowRows(table, self.book, self.counters, watch=self._watch,
+                                    drain=lambda: self._leave(wait=True))
+        self._answers    = Answers(self, self._answer)
         self._stopping   = False
         self.parameters  = {"cores": cores, "service_ns": service_ns, "known_ns": known_ns,
                             "epoch_ns": epoch_ns, "idle_epochs": idle_epochs,
@@ -92,26 +116,30 @@ class SlowPath:
 
     async def run(self):
         """Serve until :meth:`stop`; start it once, as a task of whatever schedules us."""
-        looked = self.port.now_ns()
+        looked, ring = self.port.now_ns(), self.table.ring
         while not self._stopping:
             now  = self.port.now_ns()
             wait = self.idle_ns
             done = self.scheduler.next_done()
             if done is not None:
                 wait = max(0, min(wait, done - now))
-            packet = await self.port.receive(wait)
+            packet = await self.port.receive(0 if len(ring) else wait)
             now = self.port.now_ns()
             if packet is not None:
                 self._admit(packet, now)
             while (served := self.scheduler.take(now)) is not None:
                 await self._serve(*served)
+                await ring.sent(_UNSENT)
                 now = self.port.now_ns()
-            if now - looked >= self.idle_ns:
+            if len(ring) and packet is None:  # else one more may go in the same burst
+                await ring.step()
+            await self._leave()
+            if ring.events or now - looked >= self.idle_ns:
                 looked = now
                 await self.serve_events()
+            if self.aging.due(now):
                 await self.aging.step(now)
-            elif self.aging.busy:
-                await self.aging.step(now)
+        await self._leave(wait=True)
 
     def stop(self):
         """Let :meth:`run` return."""
@@ -123,8 +151,8 @@ class SlowPath:
 
     @property
     def waiting(self):
-        """Packets that wait for a core, or are being served."""
-        return len(self.scheduler)
+        """Packets that wait for a core, are being served, or wait for their commands."""
+        return len(self.scheduler) + len(self._leaving)
 
     def _admit(self, packet, now):
         """Let a packet wait for its turn: its sender's, or the wire's."""
@@ -143,94 +171,77 @@ class SlowPath:
                 continue
             if event.kind == spec.EventKind.GENERATION:
                 if not self._is_fresh(record):  # every packet until then raised an event
-                    await self.refresh(record)
+                    self._watch(self._refresh(record))
             elif event.kind == spec.EventKind.TCP_FLAGS:
-                await self.aging.close(record, event.tcp_flags)
+                self.aging.close(record, event.tcp_flags)
+        await self.table.ring.sent()
 
     # --- one packet -----------------------------------------------------------------------------
 
     async def _serve(self, descriptor, frame):
         """Every packet that was counted goes back exactly once, if only to be dropped."""
         self.counters.served += 1
-        verdict = spec.Verdict.DROP
+        leaving = _Leaving(descriptor, frame, spec.Verdict.DROP)
         if descriptor.reason in _DECIDES:
-            verdict = await self._decide(descriptor, frame)
+            await self._decide(leaving)
         else:
             self.counters.drop(spec.Reason(descriptor.reason).name)
             if descriptor.reason == spec.Reason.TTL:
-                await self._time_exceeded(descriptor, frame)
-        if verdict == spec.Verdict.LOOKUP:
-            self.counters.looked_up += 1
-        if verdict == spec.Verdict.LOOKUP or descriptor.counted:
-            await self._inject(frame, verdict=verdict, direction=descriptor.direction,
-                               counted=descriptor.counted, order_slot=descriptor.order_slot,
-                               function_id=descriptor.function_id)
+                await self._answers.time_exceeded(descriptor, frame)
+        self._leaving.append(leaving)
+
+    async def _leave(self, *, wait=False):
+        """Let packets go whose commands are completed, in order; with ``wait`` all of them."""
+        while self._leaving and (wait or self._leaving[0].ready):
+            leaving = self._leaving.popleft()
+            for ticket in leaving.tickets:
+                await self.table.ring.wait(ticket)
+            if leaving.inserts and not await self.rows.settle(*leaving.inserts):
+                self.counters.drop("NO_ROW")
+                leaving.verdict = spec.Verdict.DROP
+            descriptor = leaving.descriptor
+            if leaving.verdict == spec.Verdict.LOOKUP:
+                self.counters.looked_up += 1
+            if descriptor is not None and (leaving.verdict == spec.Verdict.LOOKUP
+                                           or descriptor.counted):
+                await self._inject(
+                    leaving.frame, verdict=leaving.verdict, direction=descriptor.direction,
+                    counted=descriptor.counted, order_slot=descriptor.order_slot,
+                    function_id=descriptor.function_id)
+
+    def _watch(self, ticket):
+        """No packet waits for ``ticket``, but a failure must be seen."""
+        self._leaving.append(_Leaving(None, b"", spec.Verdict.DROP, tickets=(ticket,)))
 
     async def _inject(self, frame, **fields):
         head = pack(spec.InjectDescriptor, {"length": len(frame), **fields})
         await self.port.inject(head + frame)
 
-    async def _decide(self, descriptor, frame):
+    async def _decide(self, leaving):
+        """Says in ``leaving`` what becomes of its packet, and which commands it waits for."""
+        descriptor, frame = leaving.descriptor, leaving.frame
         key_octets = key_of_exception(descriptor)
         record = self.book.by_key.get(key_octets)
         if record is not None:
+            leaving.verdict = spec.Verdict.LOOKUP
             if descriptor.reason == spec.Reason.GENERATION and not self._is_fresh(record):
-                await self.refresh(record)
-            return spec.Verdict.LOOKUP
-        if await self._lease(descriptor, frame):
-            return spec.Verdict.DROP
+                leaving.tickets = (self._refresh(record),)
+            return
+        if await self._answers.lease(descriptor, frame):
+            return
         flow = flow_of_key(descriptor.key)
         if flow is None or flow.destination.is_multicast:
-            return await self._talk(descriptor, frame)
-        return await self._new_flow(key_octets, flow)
-
-    async def _time_exceeded(self, descriptor, frame):
-        """Tell the guest that its packet ended at its network's router."""
-        told = icmp_error.sender_of(frame)
-        if descriptor.direction != spec.Direction.GUEST or told is None:
+            await self._answers.talk(descriptor, frame)
             return
-        router = self.network.router_of(descriptor.function_id, told)
-        if router is None:
-            return
-        address, mac = router
-        self.counters.told += 1
-        await self._answer(descriptor, icmp_error.time_exceeded(frame, router=address,
-                                                                router_mac=mac))
+        leaving.inserts = await self._new_flow(key_octets, flow)
+        if leaving.inserts:
+            leaving.verdict = spec.Verdict.LOOKUP
 
     async def _answer(self, descriptor, frame):
         """Send a frame of our own to whom the exception came from."""
         await self._inject(frame, verdict=spec.Verdict.FORWARD, direction=spec.Direction.WIRE,
                            destination=spec.DestinationKind.FUNCTION,
                            destination_function=descriptor.function_id)
-
-    async def _talk(self, descriptor, frame):
-        """What is no flow: the card answers questions for addresses, and drops the rest."""
-        asked = neighbour.question(frame)
-        if asked is None or descriptor.direction != spec.Direction.GUEST:
-            self.counters.drop("NOT_A_FLOW")
-            return spec.Verdict.DROP
-        mac = self.network.mac_of(descriptor.function_id, *asked)
-        if mac is None:
-            self.counters.drop("UNKNOWN_NEIGHBOUR")
-            return spec.Verdict.DROP
-        self.counters.answered += 1
-        await self._answer(descriptor, neighbour.answer(frame, mac))
-        return spec.Verdict.DROP
-
-    async def _lease(self, descriptor, frame):
-        """Was it DHCP of a port that has a lease? Then it is answered, and no flow."""
-        asked = dhcp.question(frame)
-        if asked is None or descriptor.direction != spec.Direction.GUEST:
-            return False
-        found = self.network.lease_of(descriptor.function_id, asked.mac)
-        if found is None:
-            return False
-        address, lease, mac = found
-        told = dhcp.answer(frame, address, lease, mac=mac)
-        if told is not None:
-            self.counters.leased += 1
-            await self._answer(descriptor, told)
-        return True
 
     # --- flows ----------------------------------------------------------------------------------
 
@@ -243,7 +254,8 @@ class SlowPath:
             self.connections.remember(function_id, key)
         return decision
 
-    def _entry(self, flow, decision, owner):
+    def _entry(self, flow, decision):
+        owner = decision.owners[0]
         current, _ = self.generations.get(owner, (0, 0))
         stamp = Stamp(owner=owner, generation=current)
         return entry_of_decision(flow, decision, stamp, template_of=self.network.template_of)
@@ -258,84 +270,31 @@ class SlowPath:
         key = pack(spec.Key, key_of_flow(flow))
         decision = self.evaluate(flow) if key not in self.book.by_key else None
         if decision is None or decision.verdict == Verdict.DROP or not decision.owners:
-            return
-        owner = decision.owners[0]
-        entry = self._entry(flow, decision, owner)
-        if await self._insert(key, flow, decision, owner, entry, payer=record.payer,
-                              keep=record):
-            record.pair = self.book.by_key[key]
-            record.pair.pair = record
+            return None
+        insert = await self.rows.insert(key, flow, decision, self._entry(flow, decision),
+                                        payer=record.payer, keep=record)
+        if insert is not None:
+            record.pair, insert.record.pair = insert.record, record
+        return insert
 
     async def _new_flow(self, key, flow):
+        """Post a flow, with ``pairs`` both ways: the inserts; none if it gets no row."""
         decision = self.evaluate(flow)
         if not decision.owners:
             # From the wire, and for nobody: it gets no row, so that the wire cannot fill the table.
             self.counters.drop("NO_RECEIVER")
-            return spec.Verdict.DROP
+            return ()
         # Outbound the sender pays for the row, inbound the receiver.
-        owner = decision.owners[0]
-        entry = self._entry(flow, decision, owner)
-        async with self._rows:
-            if await self._insert(key, flow, decision, owner, entry, payer=owner):
-                if self.pairs and decision.connections:
-                    await self._other_direction(self.book.by_key[key])
-                return spec.Verdict.LOOKUP
-        self.counters.drop("NO_ROW")
-        return spec.Verdict.DROP
-
-    async def _insert(self, key, flow, decision, owner, entry, *, payer, keep=None):
-        """Put a flow into a row, tried twice if the card has no place for its hash at first.
-
-        ``keep`` is a record that does not go for it.
-        """
-        for _ in range(2):
-            victim = self.book.victim(payer)
-            if victim is not None and victim is keep:
-                return False
-            if victim is not None:
-                await self._evict(victim)
-            handle = self.book.take()
-            if handle is None:
-                return False
-            status, _ = await self.table.insert(key, entry, handle=handle)
-            if status == spec.Status.OK:
-                self.counters.inserted += 1
-                self.book.add(FlowRecord(handle, key, flow, decision, owner, entry["generation"],
-                                         payer))
-                return True
-            self.book.give_back(handle)
-            own = self.book.of_payer(payer)
-            if status != spec.Status.FULL or not own or own[0] is keep:
-                return False
-            await self._evict(own[0])
-        return False
-
-    async def _evict(self, record):
-        self.counters.evicted += 1
-        await self._remove(record)
-
-    async def _remove(self, record):
-        """Take a flow out; its row is given again only when the card has let go of it."""
-        if self.book.by_handle.get(record.handle) is record:
-            self.book.remove(record)
-            await self.table.delete(handle=record.handle)
-            self.book.give_back(record.handle)
-
-    async def expire(self, handle, *, epoch):
-        """Take the first flow from row ``handle`` out that no packet has met since ``epoch``; its
-        row, or ``None`` if there is none."""
-        async with self._rows:
-            found = await self.table.expire_from(handle, epoch=epoch)
-            record = self.book.by_handle.get(found)
-            if record is not None:
-                self.book.remove(record)
-                self.book.give_back(found)
-        return found
-
-    async def remove(self, record):
-        """Take a flow out of the table; its next packet is decided anew."""
-        async with self._rows:
-            await self._remove(record)
+        insert = await self.rows.insert(key, flow, decision, self._entry(flow, decision),
+                                        payer=decision.owners[0])
+        if insert is None:
+            self.counters.drop("NO_ROW")
+            return ()
+        if self.pairs and decision.connections:
+            other = await self._other_direction(insert.record)
+            if other is not None:
+                return insert, other
+        return (insert,)
 
     def _is_fresh(self, record):
         return record.generation == self.generations.get(record.owner, (0, 0))[0]
@@ -346,17 +305,17 @@ class SlowPath:
 
     async def refresh(self, record):
         """Decide a flow again, in place."""
-        async with self._rows:
-            if self.book.by_handle.get(record.handle) is not record:
-                return  # it went while we waited: the row may be another's
-            decision = self.evaluate(record.flow)
-            if not decision.owners or decision.owners[0] != record.owner:
-                await self._remove(record)
-                return
-            entry = self._entry(record.flow, decision, record.owner)
-            record.decision, record.generation = decision, entry["generation"]
-            self.counters.updated += 1
-            await self.table.update(entry, handle=record.handle)
+        if self.book.by_handle.get(record.handle) is record:
+            await self.table.ring.wait(self._refresh(record))
+
+    def _refresh(self, record):
+        decision = self.evaluate(record.flow)
+        if not decision.owners or decision.owners[0] != record.owner:
+            return self.rows.post_remove(record)
+        entry = self._entry(record.flow, decision)
+        record.decision, record.generation = decision, entry["generation"]
+        self.counters.updated += 1
+        return self.table.post_update(entry, handle=record.handle)
 
     # --- policy has changed ---------------------------------------------------------------------
 
@@ -381,7 +340,7 @@ class SlowPath:
             await self.table.set_generation(owner, current=current, hard=oldest)
             for record in self.book.of_owner(owner):
                 if (current - record.generation) & 0xFFFF > _OLDEST:
-                    await self.remove(record)
+                    await self.rows.remove(record)
 
     async def set_quota(self, function_id, rows):
         """Rows that a function may have, 0 for the quota of all; its eldest flows go if need be."""
@@ -390,10 +349,10 @@ class SlowPath:
             self.book.quotas[function_id] = rows
         over = self.book.count(function_id) - self.book.quota_of(function_id)
         for record in self.book.of_payer(function_id)[:max(0, over)]:
-            await self.remove(record)
+            await self.rows.remove(record)
 
     async def forget_function(self, function_id):
         """A function is gone: so are its flows, both ways, and its connections."""
         for record in self.book.touching(function_id):
-            await self.remove(record)
+            await self.rows.remove(record)
         self.connections.forget(function_id)

@@ -9,7 +9,7 @@ from .spec import Event, EventKind
 
 __all__ = ["Events"]
 
-DEPTH = 16
+DEPTH = 64
 
 
 class Events(wiring.Component):
@@ -36,6 +36,8 @@ class Events(wiring.Component):
         The engine writes a row.
     o : ``Out(stream.Signature(Event))``
         The ring.
+    waiting : ``Out(8)``
+        Events in it.
     lost : ``Out(1)``
         An event found no room.
     """
@@ -55,6 +57,7 @@ class Events(wiring.Component):
             "wrote":     In(1),
             "wrote_row": In(row_width),
             "o":         Out(stream.Signature(Event)),
+            "waiting":   Out(8),
             "lost":      Out(1),
         })
 
@@ -68,6 +71,7 @@ class Events(wiring.Component):
         r_port = told.read_port(transparent_for=(w_port,))
         m.submodules.ring = ring = Queue(Event, depth=DEPTH)
         wiring.connect(m, ring.o, wiring.flipped(self.o))
+        m.d.comb += self.waiting.eq(ring.level)
 
         # Cycle 1: what was told of the row.
         row, notify, soft, flags = Signal(self.row_width), Signal(), Signal(), Signal(3)

@@ -57,7 +57,7 @@ class FlowTable(wiring.Component):
     command_room : ``Out(8)``
         Free places of the ring.
     completions : ``Out(stream.Signature(Completion))``
-        One for each command, in order.
+        One for each command, in order; ``completed`` of them wait.
     hole : ``Out(1)``
         Leave a cycle without packet, once.
     clear_row, clear, cleared : clearing of a row's counters
@@ -86,6 +86,7 @@ class FlowTable(wiring.Component):
             "commands":     In(stream.Signature(flow_command())),
             "command_room": Out(8),
             "completions":  Out(stream.Signature(Completion)),
+            "completed":    Out(8),
             "hole":         Out(1),
             "clear_row":    Out(self.row_width),
             "clear":        Out(1),
@@ -116,7 +117,9 @@ class FlowTable(wiring.Component):
         wiring.connect(m, completions.o, wiring.flipped(self.completions))
         wiring.connect(m, engine.requests, table.requests)
         wiring.connect(m, table.answers, engine.answers)
-        m.d.comb += self.command_room.eq(RING - commands.level)
+        m.d.comb += [
+            self.command_room.eq(RING - commands.level), self.completed.eq(completions.level),
+        ]
 
         # The packets' lookup has the right of way; the engine hashes in a hole.
         key = Signal(384)

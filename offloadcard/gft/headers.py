@@ -58,10 +58,10 @@ class Headers(wiring.Component):
         A packet of the lane has left, or was read away.
     left : ``In(1)``
         A beat has left the exception queue.
-    commands, command_room, completions, seed, load, ready
+    commands, command_room, completions, completed, seed, load, ready
         See :class:`~.flow_table.FlowTable`.
     events : ``Out(stream.Signature(Event))``
-        Events; ``event_lost`` when there was no room.
+        Events, of which ``events_waiting`` wait; ``event_lost`` when there was no room.
     epoch, limit : ``In(16)``
         Epoch of now; exceptions that a function may have open.
     generation …, template …, meter … : writes of those tables
@@ -101,10 +101,11 @@ class Headers(wiring.Component):
             "left":    In(1),
             "events":  Out(stream.Signature(Event)),
             "event_lost": Out(1),
+            "events_waiting": Out(8),
             "epoch":   In(16),
             "limit":   In(16),
-            **{name: table[name] for name in ("commands", "command_room", "completions", "seed",
-                                              "load", "ready")},
+            **{name: table[name] for name in (
+                "commands", "command_room", "completions", "completed", "seed", "load", "ready")},
             **{name: self.want.signature.members[name]
                for name in ("generation", "generation_write")},
             **{name: transposition[name] for name in ("template_row", "template",
@@ -200,7 +201,8 @@ class Headers(wiring.Component):
         wiring.connect(m, wiring.flipped(self.commands), table.commands)
         wiring.connect(m, table.completions, wiring.flipped(self.completions))
         m.d.comb += [
-            self.command_room.eq(table.command_room), self.ready.eq(table.ready),
+            self.command_room.eq(table.command_room), self.completed.eq(table.completed),
+            self.ready.eq(table.ready),
             table.seed.eq(self.seed), table.load.eq(self.load),
         ]
 
@@ -289,7 +291,7 @@ class Headers(wiring.Component):
             told.row.eq(self.handle_22), told.notify.eq(tells & last.notify),
             told.soft.eq(tells & last.soft), told.tcp_flags.eq(last.tcp_flags),
             told.wrote.eq(self.table.wrote), told.wrote_row.eq(self.table.clear_row),
-            self.event_lost.eq(told.lost),
+            self.event_lost.eq(told.lost), self.events_waiting.eq(told.waiting),
         ]
 
     def _finish(self, m):

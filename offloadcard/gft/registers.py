@@ -36,10 +36,11 @@ class Registers(wiring.Component):
         Directions that look up.
     """
 
-    NAMES = ("commands", "command_room", "completions", "seed", "load", "ready", "events",
-             "event_lost", "epoch", "limit", "generation", "generation_write", "template_row",
-             "template", "template_write", "meter_limits", "meter_row", "meter_write", "flow",
-             "flow_shown", "reason", "reason_shown", "exceeded", "exceeded_shown")
+    NAMES = ("commands", "command_room", "completions", "completed", "seed", "load", "ready",
+             "events", "events_waiting", "event_lost", "epoch", "limit", "generation",
+             "generation_write", "template_row", "template", "template_write", "meter_limits",
+             "meter_row", "meter_write", "flow", "flow_shown", "reason", "reason_shown",
+             "exceeded", "exceeded_shown")
 
     def __init__(self, config, headers):
         self.flows = config.gft_flows
@@ -65,7 +66,8 @@ class Registers(wiring.Component):
         m.d.comb += [
             bank.flows.eq(self.flows), bank.order_slots.eq(self.slots),
             bank.order_budget.eq(self.budget),
-            bank.status.eq(Cat(self.ready & ~bank.seed_write, C(0, 7), self.command_room)),
+            bank.status.eq(Cat(self.ready & ~bank.seed_write, C(0, 7), self.command_room,
+                               self.completed, self.events_waiting)),
             bank.time.eq(now), bank.events_lost.eq(events_lost),
             self.guest_enable.eq(bank.control.guest_enable),
             self.wire_enable.eq(bank.control.wire_enable),

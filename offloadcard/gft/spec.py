@@ -252,7 +252,8 @@ MANAGEMENT = RegisterMap("gft", (
     Register("ORDER_SLOTS",      0x004, 32, "ro", "ours", doc="order slots"),
     Register("CONTROL",          0x008, Control, "rw", "ours"),
     Register("STATUS",           0x010, 64, "ro", "ours",
-             doc="bit 0: ready (tables cleared, hash keyed); 15:8 free places of the command ring"),
+             doc="bit 0: ready (tables cleared, hash keyed); 15:8 free places of the command ring; "
+                 "23:16 completions that wait; 31:24 events that wait"),
     Register("SEED",             0x018, 64, "rw", "ours",
              doc="keys the hashes (64 random bits); write while no flow is there; wait for ready"),
     Register("EPOCH",            0x020, 16, "rw", "ours", doc="stamped as last seen"),

@@ -127,7 +127,8 @@ class Controller(wiring.Component):
         s.dispatch   = dispatch   = Dispatch(mdts_octets=config.nvme_mdts_octets, **queue, **slot)
         s.prp_read   = prp_read   = PrpWalk(**queue, **slot, **width)
         s.prp_write  = prp_write  = PrpWalk(
-            cap=max(8, (1 << write_tags) // 2), count_width=PIECE_COUNT, **queue, **slot, **width)
+            cap=max(8, (1 << write_tags) // 2), places=1 << write_tags, count_width=PIECE_COUNT,
+            **queue, **slot, **width)
         s.ranges     = ranges     = Ranges(**queue, **slot, **width)
         s.transfer_read  = transfer_read  = TransferRead(
             tag_width=read_tags, **function_id, **slot, **width)
@@ -208,7 +209,7 @@ class Controller(wiring.Component):
                          transfer.rate.eq(bank.media_rate)]
         m.d.comb += [
             transfer_write.count_address.eq(prp_write.done_address),
-            prp_write.done.eq(transfer_write.count),
+            prp_write.done.eq(transfer_write.count), prp_write.ended.eq(transfer_write.ended),
         ]
         for number, prp in enumerate((prp_read, prp_write, ranges)):
             m.d.comb += [abort.slots[number].eq(prp.mark_slot),

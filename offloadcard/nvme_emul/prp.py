@@ -17,6 +17,8 @@ from .spec import Status
 __all__ = ["PrpWalk"]
 
 FIRST, SECOND, LIST = range(3)
+PAGE_PIECES = 8
+LOOK_CYCLES = 16  # between turns of what was put off, if nothing ends
 
 
 class PrpWalk(wiring.Component):
@@ -26,6 +28,11 @@ class PrpWalk(wiring.Component):
     part has come, 64 octets at a time, into a line of memory of its own; others go on meanwhile.
     Entries and chained pointers inside a list must be page aligned, so each fetch makes progress
     and a hostile list ends. A command that shall be aborted ends at its next turn.
+
+    With ``cap`` who has pieces in flight gets more only while they are a quarter of what is left,
+    or less: so many functions whose memory answers late come to hold a page each, and leave room.
+    A command over that is put off: it has a turn again when pieces end, and now and then for its
+    abort's sake, so that many that wait cost those that go no turns.
 
     Timing
     ------
@@ -38,6 +45,8 @@ class PrpWalk(wiring.Component):
         Widths in bits.
     cap : int or None
         Pieces in flight of one function; a command over it is put off. None: no bound.
+    places : int
+        Pieces in flight of all functions, with ``cap``.
     count_width : int
         Width of the counts behind ``cap``.
 
@@ -60,14 +69,21 @@ class PrpWalk(wiring.Component):
         Its command shall be aborted, one cycle later.
     done_address, done :
         Looks up how many pieces of a function have ended.
+    ended : ``In(1)``
+        One has.
     """
 
+    # What a mutant changes: nobody holds more than a part of what is left.
+    _leaves_room = True
+
     def __init__(self, *, function_id_width, qid_width, slot_width, data_width, cap=None,
-                 count_width=8):
+                 places=0, count_width=8):
+        if cap is not None and not PAGE_PIECES <= cap <= places:
+            raise ValueError(f"`cap` must be {PAGE_PIECES} to `places`, not {cap!r}")
         self.function_id_width, self.slot_width = function_id_width, slot_width
         self.port = {"function_id_width": function_id_width, "tag_width": slot_width,
                      "data_width": data_width}
-        self.cap, self.count_width = cap, count_width
+        self.cap, self.places, self.count_width = cap, places, count_width
         slot = {"slot_width": slot_width}
         super().__init__({
             "commands": In(stream.Signature(command(
@@ -82,6 +98,7 @@ class PrpWalk(wiring.Component):
             "marked":       In(1),
             "done_address": Out(function_id_width),
             "done":         In(count_width),
+            "ended":        In(1),
         })
 
     def elaborate(self, platform):
@@ -138,7 +155,24 @@ class PrpWalk(wiring.Component):
         wiring.connect(m, arrived.o, merge.i[0])
         wiring.connect(m, merge.o, turns.i)
 
+        # What was put off has two turns for each piece that ends. It takes turns with the others.
+        m.submodules.later = later = Queue(turn, depth=slots)
+        budget, wait = Signal(8), Signal(range(LOOK_CYCLES))
+        visits, prefer = Signal(), Signal()
+        now_ = Signal(turn)
+        m.d.comb += [
+            visits.eq(later.o.valid & (budget != 0) & (prefer | ~turns.o.valid)),
+            now_.eq(Mux(visits, later.o.payload.as_value(), turns.o.payload.as_value())),
+            later.i.p.slot.eq(slot),
+        ]
+        earned, spent = Signal(2), Signal()
+        m.d.comb += earned.eq(Mux(self.ended, 2, wait == 0))
+        m.d.sync += wait.eq(wait + 1)
+        with m.If(spent | ~budget[7]):
+            m.d.sync += budget.eq(budget + Mux(budget[7], 0, earned) - spent)
+
         # Pieces of one function in flight.
+        pieces = Signal(4)  # of this page
         in_cap = Signal(init=1)
         owner  = Signal(self.function_id_width)
         if self.cap is not None:
@@ -148,7 +182,14 @@ class PrpWalk(wiring.Component):
             issued_r = issued.read_port(transparent_for=(issued_w,))
             in_flight = Signal(self.count_width)
             m.d.comb += in_flight.eq(issued_r.data - self.done)
-            m.d.sync += in_cap.eq(in_flight <= self.cap - 8)
+            total, left = Signal(range(4 * self.places)), Signal(range(self.places + 1))
+            fits, most = Signal(), self.places - PAGE_PIECES
+            m.d.sync += [total.eq(total + Mux(issued_w.en, pieces, 0) - self.ended),
+                         fits.eq(total <= most), left.eq(most - total),
+                         in_cap.eq(in_flight <= self.cap - PAGE_PIECES)]
+            if self._leaves_room and self.places >= 4 * PAGE_PIECES:
+                m.d.sync += in_cap.eq((in_flight <= self.cap - PAGE_PIECES) & fits
+                                      & (in_flight <= left >> 2))
 
         command_ = Signal(given_shape)
         state    = Signal(state_shape)
@@ -161,7 +202,6 @@ class PrpWalk(wiring.Component):
         rest     = Signal(OCTETS_WIDTH)  # after this segment
         over, few = Signal(), Signal()   # nothing is left; no more than a page is
         aborted  = Signal()
-        pieces   = Signal(4)
         status   = Signal(11)
         misplaced = Signal()
         next_    = Signal(state_shape)  # what is kept
@@ -177,9 +217,9 @@ class PrpWalk(wiring.Component):
                 with m.Case(number):
                     m.d.comb += entry.eq(line[64 * number:][:64])
         m.d.comb += [
-            given_r.addr.eq(turns.o.p.slot),
-            states_r.addr.eq(turns.o.p.slot),
-            lines_r.addr.eq(turns.o.p.slot),
+            given_r.addr.eq(now_.slot),
+            states_r.addr.eq(now_.slot),
+            lines_r.addr.eq(now_.slot),
             states_w.addr.eq(slot),
             states_w.data.eq(next_),
             *(self.segments.p[name].eq(command_[name])
@@ -197,7 +237,7 @@ class PrpWalk(wiring.Component):
             self.reads.requests.p.length.eq(fetched << 3),
             owner.eq(command_.function_id),
             self.done_address.eq(owner),
-            self.mark_slot.eq(turns.o.p.slot),
+            self.mark_slot.eq(now_.slot),
         ]
         if self.cap is not None:
             m.d.comb += [issued_r.addr.eq(owner),
@@ -206,10 +246,12 @@ class PrpWalk(wiring.Component):
 
         with m.FSM(name="walk"):
             with m.State("TURN"):
-                m.d.sync += [slot.eq(turns.o.p.slot), fresh.eq(turns.o.p.fresh),
-                             failed.eq(turns.o.p.failed), status.eq(0)]
-                with m.If(turns.o.valid):
-                    m.d.comb += turns.o.ready.eq(1)
+                m.d.sync += [slot.eq(now_.slot), fresh.eq(now_.fresh), failed.eq(now_.failed),
+                             status.eq(0)]
+                with m.If(turns.o.valid | visits):
+                    m.d.comb += [turns.o.ready.eq(~visits), later.o.ready.eq(visits),
+                                 spent.eq(visits)]
+                    m.d.sync += prefer.eq(~visits)
                     m.next = "ROW"
             with m.State("ROW"):
                 m.d.sync += [command_.eq(given_r.data), state.eq(states_r.data),
@@ -252,7 +294,7 @@ class PrpWalk(wiring.Component):
                 with m.Elif(~in_cap & ~command_.zeroes):
                     m.d.comb += next_.eq(state)
                     m.d.comb += states_w.en.eq(1)
-                    m.next = "AGAIN"
+                    m.next = "LATER"
                 with m.Else():
                     m.next = "OFFER"
             with m.State("OFFER"):
@@ -326,6 +368,10 @@ class PrpWalk(wiring.Component):
             with m.State("AGAIN"):
                 m.d.comb += again.eq(1)
                 with m.If(merge.i[2].ready):
+                    m.next = "TURN"
+            with m.State("LATER"):
+                m.d.comb += later.i.valid.eq(1)
+                with m.If(later.i.ready):
                     m.next = "TURN"
             with m.State("FINAL"):
                 m.d.comb += self.finals.valid.eq(1)

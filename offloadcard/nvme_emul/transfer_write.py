@@ -59,7 +59,7 @@ class TransferWrite(wiring.Component):
     count_address : ``In(function_id_width)``
         Function to look up.
     count : ``Out(count_width)``
-        Its pieces that have ended, one cycle later.
+        Its pieces that have ended, one cycle later; ``ended`` : ``Out(1)``: one has.
     """
 
     def __init__(self, *, function_id_width, slot_width, tag_width, data_width, count_width):
@@ -81,6 +81,7 @@ class TransferWrite(wiring.Component):
             "done":     Out(stream.Signature(piece_done(slot_width=slot_width))),
             "count_address": In(function_id_width),
             "count":    Out(count_width),
+            "ended":    Out(1),
             "latency":  In(20),
             "rate":     In(20),
             "octets":   Out(64),
@@ -234,6 +235,7 @@ class TransferWrite(wiring.Component):
             self.done.p.slot.eq(record_d.data.slot),
             self.done.p.status.eq(over.o.p.status),
             cut.give.payload.eq(over.o.p.tag),
+            self.ended.eq(counts_w.en),
         ]
         with m.FSM(name="over"):
             with m.State("RECORD"):

@@ -8,28 +8,31 @@ from offloadcard.gft import spec as gft
 from offloadcard.virtio_net_emul import spec
 
 from ..link.world import Fault
+from . import new_flows
 from .frames import udp_frame
 from .net import flow_of
-from .rings import Ring
-from .service import NetTransmit, serve
+from .rings import Drive, Ring
+from .service import DriveService, NetTransmit, serve
+from .sustained import command_maker
 from .tenants import together
 
-__all__ = ["ATTACKS", "Attackers"]
+__all__ = ["ATTACKS", "DRIVES", "SERVED", "Attackers"]
 
 SLOW_NS = 20_000
+BLOCK_OCTETS, COMMANDS = 4096, 32  # of each attacking drive
 DOORBELL_NS = 8          # between doorbells of all attackers together
 ROUND_NS = 500
 STARVE_SHARE = 0.9       # of the line
 
 
 class Attackers:
-    """The hostile tenants: their drivers, started, with nothing queued."""
+    """The hostile tenants: their drivers and drives, started, with nothing queued."""
 
-    def __init__(self, env, drivers, flows, octets, wire):
-        self.wire = wire
+    def __init__(self, env, drivers, flows, octets, wire, drives=()):
+        self.wire, self.drives = wire, drives
         self.env, self.drivers, self.flows, self.octets = env, drivers, flows, octets
         self.stopping, self.events = False, 0
-        for driver in drivers:
+        for driver in (*drivers, *drives):
             env.world.tolerate(driver.function.rid)
 
     def stop(self):
@@ -104,6 +107,43 @@ async def _again(driver):
     await driver.restart()
 
 
+async def _faulty_drives(attackers, kind, *, queues=False, **options):
+    """Writes of 4 KiB whose payload, or whose submission queue, is in faulty memory."""
+    services, world = [], attackers.env.world
+    for driver in attackers.drives:
+        depth = min(COMMANDS, driver.queues[1].entries // 2)
+        make = command_maker(driver, BLOCK_OCTETS, "write", depth)
+        drive = Drive(driver.queues[1], depth, make, failures=True)
+        regions = [(drive.pair.sq.address, drive.pair.sq.size)] if queues else [
+            (int.from_bytes(make(cid)[at:at + 8], "little") & ~0xFFF, 4096)
+            for cid in range(depth) for at in (24, 32)]  # PRP1 and PRP2
+        for address, size in regions:
+            if address:
+                world.fault(address, size, kind, count=-1, **options)
+        services.append(DriveService(driver, drive, None))
+    await attackers.send(services)
+
+
+async def slow_drives(attackers):
+    """Drives write; each read of their payload takes 20 us longer."""
+    await _faulty_drives(attackers, Fault.DELAY, delay_ns=SLOW_NS)
+
+
+async def silent_drives(attackers):
+    """Drives write; no read of their payload is ever answered."""
+    await _faulty_drives(attackers, Fault.DROP)
+
+
+async def slow_queues(attackers):
+    """Each read of a submission queue takes 20 us longer."""
+    await _faulty_drives(attackers, Fault.DELAY, queues=True, delay_ns=SLOW_NS)
+
+
+async def silent_queues(attackers):
+    """No read of a submission queue is ever answered."""
+    await _faulty_drives(attackers, Fault.DROP, queues=True)
+
+
 async def bad_chains(attackers):
     """Descriptors that point at themselves; each time the device needs its reset."""
     async def one(driver):
@@ -149,6 +189,18 @@ async def flow_thrash(attackers):
     await attackers.send(attackers.services(frames=frames))
 
 
+async def flow_thrash_served(attackers):
+    """Every frame opens a flow, and a slow path serves them; functions take turns there."""
+    members = new_flows.members_of(2 + len(attackers.drivers))[2:]
+    await attackers.send([new_flows.opening(driver, member)
+                          for driver, member in zip(attackers.drivers, members)])
+
+
+async def flow_thrash_limited(attackers):
+    """The same, each function allowed its even part of the slow path."""
+    await flow_thrash_served(attackers)
+
+
 async def receive_starvation(attackers):
     """The wire sends to attackers that post no buffers, as much as the line takes."""
     frames = [udp_frame(into, attackers.octets) for _, into in attackers.flows]
@@ -162,4 +214,7 @@ async def receive_starvation(attackers):
 
 ATTACKS = {attack.__name__.replace("_", "-"): attack for attack in (
     load, doorbells, mmio_reads, slow_completions, timeouts, bad_chains, flr_loop, flow_thrash,
-    receive_starvation)}
+    flow_thrash_served, flow_thrash_limited, receive_starvation, slow_drives, silent_drives,
+    slow_queues, silent_queues)}
+SERVED = ("flow-thrash-served", "flow-thrash-limited")
+DRIVES = ("slow-drives", "silent-drives", "slow-queues", "silent-queues")

@@ -61,13 +61,19 @@ _ATTACKS = (
     ("bad-chains", "descriptor loops"),
     ("flr-loop", "function level resets under load"),
     ("flow-thrash", "a new flow in every frame"),
+    ("flow-thrash-served", "the same, served by the slow path, beside new flows of the victim's"),
+    ("flow-thrash-limited", "the same, each allowed its even part of the slow path"),
     ("receive-starvation", "frames for rings without buffers"),
+    ("slow-drives", "their drives' memory answers 20 us late"),
+    ("silent-drives", "their drives' memory never answers"),
+    ("slow-queues", "their submission queues answer 20 us late"),
+    ("silent-queues", "their submission queues never answer"),
 )
 
 _CONNECTIONS = (  # cores and time of one first packet: stated, not measured
-    ("", "4 cores of 20 us", 4, 20_000, 400, 16),
-    ("-20-cores", "20 cores of 20 us", 20, 20_000, 800, 32),
-    ("-hardware", "decides in no time", 1, 0, 800, 8),
+    ("", "4 cores of 20 us", 4, 20_000, 1200, 16),
+    ("-20-cores", "20 cores of 20 us", 20, 20_000, 3000, 32),
+    ("-hardware", "decides in no time", 1, 0, 4000, 16),
 )
 
 
@@ -102,8 +108,13 @@ def _sustained():
         drive("nvme-read-512-sustained", "read 512 octets, drives kept busy", 512,
               packets=50_000),
         *(Scenario(f"interference-{attack}", f"a victim beside 15: {what}", "interference",
-                   "share", 60, queues=15, packets=1_000, attack=attack)
+                   "share", 60, queues=15, attack=attack,
+                   packets=8_000 if "-thrash-" in attack else 1_000)  # new flows are rare
           for attack, what in _ATTACKS),
+        *(Scenario(f"interference-{attack}-writing", f"a victim that writes beside 15: {what}",
+                   "interference", "share", 60, queues=15, packets=1_000, attack=attack,
+                   write=True)
+          for attack, what in _ATTACKS if attack.endswith(("-drives", "-queues"))),
         *(Scenario(f"connections{name}", f"six packets each, slow path: {what}", "connections",
                    "mcps", 60, packets=packets, depth=depth, cores=cores, service_ns=service_ns,
                    peer="DASH 3M CPS on 200G")

@@ -21,14 +21,15 @@ from ..traffic import from_wire
 from .slope import percentiles, slope_ns
 from .tenants import Tenants
 
-__all__ = ["connections", "CountedPort", "PACKETS"]
+__all__ = ["connections", "CountedPort", "PACKETS", "segment", "with_port"]
 
 PACKETS = 6             # of a connection
 FIN, SYN, ACK = 1, 2, 16
 POLL_NS, STALL_NS = 500, 3_000_000
 EVENTS_NS = 5_000       # how often the slow path looks for events
 LINGER_NS, EPOCH_NS = 200_000, 500_000  # longer than the last ACK waits at full load
-KNOWN_NS = 1_000        # of a packet whose flow is known: a look at the book, as a guess
+KNOWN_NS = 1_000        # of a packet whose flow is known: a look at the book, as a guess, but
+                        # for processors that decide in no time
 TENANTS = 8             # functions whose guests open connections
 VNI, VTEP, FIRST_PORT = 100, "192.0.2.2", 1024
 SERVER, SERVER_MAC, PORT = IPv4Address("10.0.9.9"), bytes.fromhex("020000000909"), 80
@@ -59,17 +60,26 @@ class CountedPort(SimulatedPort):
     async def write(self, address, data):
         return await self._timed(super().write(address, data))
 
-    async def burst(self, writes, read=None):
-        self.accesses += len(writes)
-        return await self._timed(super().burst(writes, read))
+    async def burst(self, accesses):
+        self.accesses += len(accesses) - 1
+        return await self._timed(super().burst(accesses))
 
 
-def _segment(source, destination, ports, flags):
+def segment(source, destination, ports, flags):
     """A TCP segment without data, between two ``(MAC, address)``."""
     rest = bytes(8) + bytes([5 << 4, flags]) + b"\x20\0"
     return assemble(Frame([Ethernet(destination[0], source[0], 0x0800),
                            Ipv4(0, 0, 0x4000, 64, 6, source[1].packed, destination[1].packed),
                            Tcp(*ports, rest, 0)], b"", [bytes(6)]))
+
+
+def with_port(frame, port):
+    """A segment from port 0 as one from ``port``; that and the checksum are all that differs."""
+    frame = bytearray(frame)
+    frame[HOST_PORT:HOST_PORT + 2] = port.to_bytes(2, "big")
+    total = (int.from_bytes(frame[50:52], "big") ^ 0xFFFF) + port
+    frame[50:52] = ((total & 0xFFFF) + (total >> 16) ^ 0xFFFF).to_bytes(2, "big")
+    return bytes(frame)
 
 
 class _Guest:
@@ -80,16 +90,11 @@ class _Guest:
         self.share, self.window = share, window
         self.opened = self.closed = 0
         self.began = {}  # port -> when its SYN was queued, in ns
-        self.frames = {flags: bytearray(_segment(member, (SERVER_MAC, SERVER), (0, PORT), flags))
+        self.frames = {flags: bytearray(segment(member, (SERVER_MAC, SERVER), (0, PORT), flags))
                        for flags in (SYN, ACK, FIN | ACK)}
 
     def _segment(self, port, flags):
-        # The checksum in the template is of port 0, and the port is all that differs.
-        frame = bytearray(self.frames[flags])
-        frame[HOST_PORT:HOST_PORT + 2] = port.to_bytes(2, "big")
-        total = (int.from_bytes(frame[50:52], "big") ^ 0xFFFF) + port
-        frame[50:52] = ((total & 0xFFFF) + (total >> 16) ^ 0xFFFF).to_bytes(2, "big")
-        return bytes(frame)
+        return with_port(self.frames[flags], port)
 
     async def step(self):
         """Answer what came, open what the window allows."""
@@ -139,7 +144,7 @@ class _Server:
             self.ended[who] = time_ps / 1000
         elif flags != ACK:
             guest = inner[6:12], ip_address(inner[26:30])
-            reply = _segment((SERVER_MAC, SERVER), guest,
+            reply = segment((SERVER_MAC, SERVER), guest,
                              (PORT, int.from_bytes(who[1], "big")), flags | ACK)
             self.packets += 1
             self.env.wire_send(from_wire(reply, VNI, VTEP))
@@ -149,7 +154,8 @@ async def _provision(env, scenario, seed, count):
     """Controller with ``count`` members of one network; ``(controller, members)``."""
     controller = await Controller.attach(
         CountedPort(env), fabric=FABRIC, seed=seed, dram_octets=env.dram_octets,
-        cores=scenario.cores, service_ns=scenario.service_ns, known_ns=KNOWN_NS, pairs=True,
+        cores=scenario.cores, service_ns=scenario.service_ns,
+        known_ns=min(KNOWN_NS, scenario.service_ns), pairs=True,
         epoch_ns=EPOCH_NS, linger_ns=LINGER_NS,
         quota=max(1, env.config.gft_flows // count))
     controller.slowpath.idle_ns = EVENTS_NS

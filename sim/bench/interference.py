@@ -1,7 +1,8 @@
 """A victim alone, then beside attackers: what is left of its rate, and what its latency becomes.
 
 The victim sends minimum frames at a paced rate below its fair share, receives as many, and reads
-4 KiB blocks one after the other. All is measured twice in one run, without and with the attack.
+(or writes) 4 KiB blocks one after the other. All is measured twice in one run, without and with
+the attack.
 """
 
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ import cocotb
 import numpy
 
 from ..link.world import Event
-from .attacks import ATTACKS, Attackers
+from . import new_flows
+from .attacks import ATTACKS, DRIVES, SERVED, Attackers
 from .frames import udp_frame
 from .net import start_flows
 from .rings import Drive, Ring
@@ -26,6 +28,7 @@ VICTIM_MPPS = 2.0     # below a sixteenth of what the card sends; less beside mo
 SHARED_MPPS = 100.0   # of this it sends no more than its part
 SETTLE_NS = 10_000    # of an attack, before the window opens
 DRAIN_NS = 30_000     # after it: what is later than this is lost
+OPEN_DRAIN_NS = 300_000  # the same for flows that the slow path decides
 OCTETS = 60
 
 
@@ -89,8 +92,8 @@ class _TimedDrive(DriveService):
 
 
 class _Victim:
-    def __init__(self, env, tenants, wire, mpps):
-        self.mpps = mpps
+    def __init__(self, env, tenants, wire, mpps, mix, opener=None):
+        self.mpps, self.mix, self.opener = mpps, mix, opener
         self.env, self.flow, self.wire = env, tenants.flows[0], wire
         self.net, self.drive = tenants.net[0], tenants.drives[0]
         self.net_ring = None
@@ -102,7 +105,7 @@ class _Victim:
         self.net.tx.avail_idx = 0
         self.transmit = Ring(self.net.tx)
         self.receive = NetReceive(self.net, Ring(self.net.rx, posted=True))
-        self.blocks = Drive(self.drive.queues[1], 1, command_maker(self.drive, 4096, "read", 1))
+        self.blocks = Drive(self.drive.queues[1], 1, command_maker(self.drive, 4096, self.mix, 1))
 
     async def window(self, frames):
         """Send, receive and read for as long as ``frames`` take; what was seen."""
@@ -122,15 +125,24 @@ class _Victim:
         if self.blocks.offered > self.blocks.taken:  # from the window before
             drive.times[-1] = env.now_ns
         cq_before = self.blocks.taken
-        await serve(env, [out, self.receive, drive], lambda: env.now_ns >= end,
-                    poll_ns=POLL_NS, stall_ns=None)
+        services = [out, self.receive, drive]
+        if self.opener is not None:
+            self.opener.begin()
+            services.append(self.opener.service)
+        await serve(env, services, lambda: env.now_ns >= end, poll_ns=POLL_NS, stall_ns=None)
         reads = self.blocks.taken - read
         span = env.now_ns
         drive.quota = self.blocks.offered  # nothing new
         self.wire.remove("victim")
-        await serve(env, [out, self.receive, drive], lambda: env.now_ns >= end + DRAIN_NS,
-                    poll_ns=POLL_NS, stall_ns=None)
+        drain_ns = DRAIN_NS
+        if self.opener is not None:
+            self.opener.end()
+            drain_ns = OPEN_DRAIN_NS
+        await serve(env, services, lambda: env.now_ns >= end + drain_ns, poll_ns=POLL_NS,
+                    stall_ns=None)
+        opened = {} if self.opener is None else {"open": self.opener.result(first_frame)}
         return SimpleNamespace(
+            **opened,
             transmit=self._frames(first_frame, out.times[sent:], frames),
             receive={"share": (self.receive.ring.taken - received) / frames,
                      "samples": self.receive.ring.taken - received,
@@ -171,12 +183,23 @@ class _Victim:
 async def interference(env, scenario, packets, seed):
     """The victim alone, then beside ``scenario.queues`` attackers."""
     config = env.config
-    count = min(scenario.queues, config.virtio_net_vfs - 1)
-    table = await start_flows(env, seed)
-    tenants = Tenants(env, table)
+    drives = scenario.attack in DRIVES
+    served = scenario.attack in SERVED
+    count = min(scenario.queues,
+                (config.nvme_vfs if drives else config.virtio_net_vfs) - 1 - served)
+    if count < 1:
+        raise ValueError(f"{scenario.name} needs a card of more functions")
+    controller = await new_flows.provision(
+        env, seed, 2 + count, limited=scenario.attack == "flow-thrash-limited"
+    ) if served else None
+    table = controller.table if served else await start_flows(env, seed)
+    mine = 1 + served  # functions of the victim: one more opens its new flows
+    # The slow path takes rows from the lowest on.
+    first_row = config.gft_flows - 2 * (mine + count) if served else 0
+    tenants = Tenants(env, table, first_row=first_row)
     starve = scenario.attack == "receive-starvation"
-    await tenants.start(net=1 + count, nvme=1, frame_octets=OCTETS, depth=64,
-                        entries=min(64, config.virtio_queue_size))
+    await tenants.start(net=mine + count * (not drives), nvme=1 + count * drives, depth=64,
+                        frame_octets=OCTETS, entries=min(64, config.virtio_queue_size))
     if starve:  # only the victim posts buffers: the others' are behind an index never moved
         for driver in tenants.net[1:]:
             await driver.device.reset()
@@ -186,10 +209,13 @@ async def interference(env, scenario, packets, seed):
     wire = Wire(env)
     line = cocotb.start_soon(wire.run())
     mpps = min(VICTIM_MPPS, SHARED_MPPS / (count + 1))
-    victim = _Victim(env, tenants, wire, mpps)
+    opener = new_flows.Opener(env, tenants.net[1], 1, 2 + count) if served else None
+    serving = cocotb.start_soon(controller.slowpath.run()) if served else None
+    victim = _Victim(env, tenants, wire, mpps, "write" if scenario.write else "read", opener)
     victim.prepare()
     alone = await victim.window(packets)
-    attackers = Attackers(env, tenants.net[1:], tenants.flows[1:], OCTETS, wire)
+    attackers = Attackers(env, tenants.net[mine:], tenants.flows[mine:], OCTETS, wire,
+                          tenants.drives[1:])
     task = cocotb.start_soon(ATTACKS[scenario.attack](attackers))
     await env.bus.sleep(SETTLE_NS)
     before = attackers.events
@@ -198,9 +224,27 @@ async def interference(env, scenario, packets, seed):
     await task
     wire.stopping = True
     await line
+    path = {}
+    if served:
+        controller.slowpath.stop()
+        await serving
+        path = await _slow_path(controller, count)
     alone.read["share"] = 1.0
     beside.read["share"] = beside.read["kiops"] / alone.read["kiops"]
     return {"operations": 2 * packets, "slope_ns": None, "latency_ns": {
         name: beside.transmit[name] for name in ("p50", "p99", "p999")}, "extra": {
-        "attack": scenario.attack, "attackers": count, "attack_events": attackers.events - before,
-        "alone": vars(alone), "beside": vars(beside), "victim_mpps": mpps}}
+        "attack": scenario.name.removeprefix("interference-"), "attackers": count,
+        "attack_events": attackers.events - before, "victim_mpps": mpps, **path,
+        "alone": vars(alone), "beside": vars(beside)}}
+
+
+async def _slow_path(controller, count):
+    """What the slow path did, and what functions were refused for want of their allowances."""
+    first = min(controller.networked)
+    refused = [await controller.allowances(first + n) for n in range(2 + count)]
+    names = ("new_flows_allowance_exceeded", "slow_path_allowance_exceeded",
+             "slow_path_room_exceeded")
+    return {"slow_path": controller.slowpath.parameters | {
+        "served": controller.slowpath.counters.served,
+        "victim_refused": {name: refused[1][name] for name in names},
+        "attackers_refused": {name: sum(row[name] for row in refused[2:]) for name in names}}}

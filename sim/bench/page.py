@@ -62,6 +62,19 @@ def _attack_row(record):
     return cells
 
 
+def _opening(record):
+    """One line: what became of the victim's new flows, and of whose were refused."""
+    metrics = record["metrics"]
+    alone, beside, path = metrics["alone"]["open"], metrics["beside"]["open"], metrics["slow_path"]
+    times = " / ".join(", ".join(_number(row[key] and row[key] / 1000, 1) or "-"
+                                 for key in ("p50", "p99", "p999")) for row in (alone, beside))
+    refused = [sum(path[f"{who}_refused"].values()) for who in ("victim", "attackers")]
+    return (f"`{metrics['attack']}`, on {path['cores']} cores of {path['service_ns'] / 1000:g} us: "
+            f"of the victim's new flows {beside['share']:.0%} passed (alone {alone['share']:.0%}), "
+            f"P50, P99, P99.9 in us alone / beside: {times}; packets refused for want of an "
+            f"allowance: {refused[0]} of the victim's, {refused[1]} of the attackers'.")
+
+
 def _connection_row(record):
     metrics, bound = record["metrics"], record["bound"]
     path, flows = metrics["slow_path"], metrics["flows"]
@@ -185,11 +198,14 @@ def page(records, baseline=None):
         rate, count = (attacks[0]["metrics"][key] for key in ("victim_mpps", "attackers"))
         lines += [*(["## Interference", ""] if "## Interference" not in lines else []), (
             f"A victim sends and receives {rate:.2g} Mpps (an even part of the line is "
-            f"{LINE_MPPS / (1 + count):.2g}) and reads 4 KiB blocks one by one, beside {count} "
-            "attackers. Share of what it had alone; then P50, P99, P99.9 in ns, alone / beside. "
-            "The aim is 90 %."), ""]
+            f"{LINE_MPPS / (1 + count):.2g}) and reads 4 KiB blocks (`-writing`: writes "
+            f"them) one by one, beside {count} attackers. Share of what it had alone; then P50, "
+            "P99, P99.9 in ns, alone / beside. The aim is 90 %."), ""]
         lines += _table("| attack | sends | ns | receives | ns | reads | ns |",
                         map(_attack_row, attacks))
+        for record in attacks:
+            if "open" in record["metrics"]["beside"]:
+                lines += [_opening(record), ""]
     if baseline:
         about = baseline["machine"]
         lines += ["## Software", "", (

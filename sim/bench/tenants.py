@@ -34,11 +34,11 @@ class Tenants:
     net, drives : list
         Drivers, started.
     flows : list of (out, into)
-        Flows of each network tenant, in the table.
+        Flows of each network tenant, in the table from ``first_row`` on.
     """
 
-    def __init__(self, env, table):
-        self.env, self.table = env, table
+    def __init__(self, env, table, *, first_row=0):
+        self.env, self.table, self.first_row = env, table, first_row
         self.net, self.drives, self.flows = [], [], []
         self.machine = None
 
@@ -75,7 +75,8 @@ class Tenants:
         owner = self.env.config.first_net_vf + n
         out = flow_of(n, source=owner, direction=gft.Direction.GUEST)
         into = flow_of(512 + n, direction=gft.Direction.WIRE)
-        await put_flow(self.table, 2 * n, out, destination=gft.DestinationKind.WIRE, owner=owner)
-        await put_flow(self.table, 2 * n + 1, into, destination=gft.DestinationKind.FUNCTION,
+        row = self.first_row + 2 * n
+        await put_flow(self.table, row, out, destination=gft.DestinationKind.WIRE, owner=owner)
+        await put_flow(self.table, row + 1, into, destination=gft.DestinationKind.FUNCTION,
                        destination_function=owner, owner=owner)
         self.flows.append((out, into))

@@ -5,9 +5,11 @@ from ipaddress import IPv4Address as A4
 from scapy.all import TCP, UDP
 
 from offloadcard.gft import spec
+from offloadcard.rtl.octets import unpack
 from sim.models.flow import Outer, Rewrite, transpose
 from tests.control.support import FABRIC
 from tests.control.test_slowpath import frame, story
+from tests.support.model_card import pack_exception
 
 
 def test_idle_flows_are_expired():
@@ -53,7 +55,7 @@ def test_ended_connections_go():
             await tell(flags)
             assert len(path.book) == (0 if flags == spec.TcpFlag.RST else 1)
         old, = path.book.by_handle.values()
-        await path.remove(old)
+        await path.rows.remove(old)
         card.switch.from_guest(2, frame(2, 3, TCP(sport=4001, dport=80)))
         await card.settle(path)
         new, = path.book.by_handle.values()
@@ -66,6 +68,30 @@ def test_ended_connections_go():
         await path.aging.step(card.now_ns())
         assert not path.book and path.aging.closed == 2
     story(told)
+
+
+def test_a_flow_stays_while_its_packets_wait():
+    """The last segment waits at the slow path behind others of its slot, longer than ended flows
+    linger: it finds its flow, which goes after it."""
+    async def told(card, controller):
+        path = controller.slowpath
+        card.switch.from_guest(2, frame(2, 3))
+        await card.settle(path)
+        record, = path.book.by_handle.values()
+        path.aging.close(record, spec.TcpFlag.FIN)
+        card.switch.exceptions.append(pack_exception(
+            frame=frame(2, 3), reason=spec.Reason.ORDER, counted=1, order_slot=1, function_id=2,
+            key=unpack(spec.Key, record.key)))
+        path._admit(card.switch.exceptions.pop(), card.now_ns())
+        await card.sleep(150_000)
+        await path.aging.step(card.now_ns())
+        assert len(path.book) == 1 and path.aging.closed == 0
+        await card.settle(path)
+        assert path.counters.decided == 1, "its last packet was decided anew"
+        await card.sleep(300_000)
+        await path.aging.step(card.now_ns())
+        assert not path.book and path.aging.closed == 1
+    story(told, linger_ns=100_000)
 
 
 def test_flows_of_a_function_are_limited():

@@ -50,7 +50,7 @@ def test_events_spec():
 
 def test_what_finds_no_room_is_told_later():
     """The ring is full and stands still: who was not told is told by its next packet."""
-    dut = Events(row_width=6)
+    dut = Events(row_width=7)
     told, lost = [], []
 
     async def packet(ctx, row, **facts):
@@ -62,20 +62,21 @@ def test_what_finds_no_room_is_told_later():
         ctx.set(dut.notify, 0)
 
     async def bench(ctx):
-        for row in range(24):
+        for row in range(100):
             await packet(ctx, row, soft=1)
         await ctx.tick().repeat(4)
-        assert len(lost) == 24 - 16
+        assert len(lost) == 100 - 64 and ctx.get(dut.waiting) == 64
         ctx.set(dut.o.ready, 1)
-        await ctx.tick().repeat(24)
-        for row in range(24):
+        await ctx.tick().repeat(100)
+        for row in range(100):
             await packet(ctx, row, soft=1)
         await ctx.tick().repeat(8)
-        assert told == [(row, EventKind.GENERATION) for row in range(24)]
+        assert told == [(row, EventKind.GENERATION) for row in range(100)]
+        assert ctx.get(dut.waiting) == 0
         # Both at once: one after the other; a row that is written tells again.
         for _ in range(3):
             await packet(ctx, 3, soft=1, notify=1)
-            await packet(ctx, 40, soft=1, notify=1)
+            await packet(ctx, 101, soft=1, notify=1)
         ctx.set(dut.wrote_row, 3)
         ctx.set(dut.wrote, 1)
         await ctx.tick()
@@ -83,8 +84,8 @@ def test_what_finds_no_room_is_told_later():
         await ctx.tick()
         await packet(ctx, 3, soft=1)
         await ctx.tick().repeat(8)
-        assert told[24:] == [(3, EventKind.TCP_FLAGS), (40, EventKind.TCP_FLAGS),
-                             (40, EventKind.GENERATION), (3, EventKind.GENERATION)]
+        assert told[100:] == [(3, EventKind.TCP_FLAGS), (101, EventKind.TCP_FLAGS),
+                              (101, EventKind.GENERATION), (3, EventKind.GENERATION)]
 
     async def watch(ctx):
         async for *_, valid, ready, event, is_lost in ctx.tick().sample(

@@ -108,6 +108,7 @@ def test_tcp_flags():
         for flags in ("A", "FA"):
             await bench.send(ctx, "from_guests", segment(flags, 0), function_id=2)
         await bench.wait(ctx, "to_wire", 2)
+        assert await bench.read(ctx, "STATUS") >> 24 == 1
         event = await bench.read(ctx, "EVENT")
         assert event.valid and event.kind == EventKind.TCP_FLAGS and event.handle == 0
         assert event.tcp_flags == TcpFlag.FIN
@@ -253,5 +254,30 @@ def test_commands():
             assert row is None or done.handle == row
         await bench.send(ctx, "from_guests", frame(1), function_id=2)
         await bench.wait(ctx, "to_wire", 1)
+
+    bench.run(run)
+
+
+def test_status_says_what_waits():
+    """Many commands at once: the ring's free places, completions and events, by ``STATUS``."""
+    bench = Bench(WIDE)
+
+    async def levels(ctx):
+        status = await bench.read(ctx, "STATUS")
+        return tuple(status >> shift & 0xFF for shift in (8, 16, 24))
+
+    async def run(ctx):
+        await bench.start(ctx)
+        assert await levels(ctx) == (8, 0, 0)
+        for tag in range(11):
+            await bench.write(ctx, "COMMAND", {"opcode": Opcode.NOP, "handle": 1, "tag": tag})
+        await ctx.tick().repeat(100)
+        assert await levels(ctx) == (5, 8, 0), "the engine waits for room"
+        for tag in range(11):
+            done = await bench.read(ctx, "COMPLETION")
+            assert done.valid and done.tag == tag
+            await bench.write(ctx, "COMPLETION_POP", 1)
+            await ctx.tick().repeat(30)
+        assert await levels(ctx) == (8, 0, 0)
 
     bench.run(run)

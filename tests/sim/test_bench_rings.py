@@ -2,8 +2,11 @@
 
 import numpy
 import pytest
+from scapy.all import IP, TCP, Ether
 
 from offloadcard.nvme_emul import spec as nvme
+from sim.bench import new_flows
+from sim.bench.connections import SERVER, SERVER_MAC, segment
 from sim.bench.rings import Drive, Ring
 from sim.bench.slope import tail
 from sim.host.memory import Memory
@@ -105,3 +108,37 @@ def test_a_drive_submits_again_what_ended():
 def test_tails_of_nothing_are_nothing():
     assert tail([]) == {"p50": None, "p99": None, "p999": None}
     assert tail(numpy.arange(1001.0))["p999"] == pytest.approx(999)
+
+
+class _Token:
+    """A buffer of a frame in the queue's memory."""
+
+    def __init__(self, memory, address):
+        self.memory, self.address = memory, address
+
+
+def test_each_frame_opens_another_flow():
+    """Ports follow each other, also where a descriptor comes again; scapy finds the sums right."""
+    memory = Memory(bytearray(1 << 16), base=0x1000)
+    queue, member = Virtqueue(memory, 4), new_flows.members_of(3)[2]
+    for n in range(4):
+        address = 0x9000 + 128 * n
+        queue.add([(address, 72, False)], (12, _Token(memory, address)))
+        queue.chains[n] = (1, _Token(memory, address))
+    queue.avail_idx = 0
+    frame = segment(member, (SERVER_MAC, SERVER), (0, 80), 2)
+    ring = new_flows.FreshRing(queue, frame)
+    ports = []
+    for heads in ([0, 1, 2, 3], [2, 0]):
+        assert ring.offer() == len(heads)
+        for head in _offered(queue, len(ports), len(heads)):
+            sent = Ether(memory.view[0x8000 + 128 * head + 12:][:len(frame)].tobytes())
+            sums = sent[IP].chksum, sent[TCP].chksum
+            del sent[IP].chksum, sent[TCP].chksum
+            again = Ether(bytes(sent))
+            assert (again[IP].chksum, again[TCP].chksum) == sums
+            assert again[IP].src == str(member[1]) and again[TCP].flags == "S"
+            ports.append(again[TCP].sport)
+        _use(queue, ring, [2, 0])
+        ring.take()
+    assert ports == [1024, 1025, 1026, 1027, 1028, 1029]

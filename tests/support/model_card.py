@@ -15,13 +15,17 @@ from sim.models.switch import Switch
 
 __all__ = ["ModelCard"]
 
+RING = 8  # places for commands
+
 MAPS = {spec_card.HOUSE_CARD: spec_card.MANAGEMENT, spec_card.HOUSE_PCIE: pcie.MANAGEMENT,
         spec_card.HOUSE_VIRTIO_NET: virtio.MANAGEMENT, spec_card.HOUSE_NVME: nvme.MANAGEMENT,
         spec_card.HOUSE_GFT: gft.MANAGEMENT}
 
 
 class ModelCard(CardPort):
-    """``broken`` names registers whose write is answered with an error."""
+    """``broken`` names registers whose write is answered with an error. The engine needs
+    ``engine_ns`` for a command, whose effect and completion come then; ``most`` counts how many
+    were under way."""
 
     def __init__(self, config=MODEL, *, rows=None):
         self.switch   = Switch(rows=rows or config.gft_flows)
@@ -35,12 +39,14 @@ class ModelCard(CardPort):
         self.seen     = {}
         self._counted = {}
         self.when_idle = lambda: None
+        self.engine_ns = 0
+        self.most     = 0
+        self._commands    = []  # (due, command, key, entry)
         self._completions = []
         self._values  = {(house, r.name): r.reset for house, m in MAPS.items() for r in m}
         for name, value in spec_card.identity(config).items():
             self._values[spec_card.HOUSE_CARD, name] = value
         self._values[spec_card.HOUSE_GFT, "FLOWS"] = len(self.switch.rows)
-        self._values[spec_card.HOUSE_GFT, "STATUS"] = 1
         self._values[spec_card.HOUSE_GFT, "ORDER_BUDGET"] = config.gft_order_budget
 
     # --- the port -------------------------------------------------------------------------------
@@ -52,6 +58,7 @@ class ModelCard(CardPort):
         self.time_ns += ns
 
     async def receive(self, timeout_ns=None):
+        self._execute()
         if self.switch.exceptions:
             return self.switch.exceptions.pop(0)
         self.when_idle()
@@ -59,6 +66,7 @@ class ModelCard(CardPort):
         return None
 
     async def inject(self, octets):
+        self._execute()
         self.injected.append((self.time_ns, octets))
         self.switch.inject(octets)
 
@@ -72,6 +80,7 @@ class ModelCard(CardPort):
 
     async def read(self, address):
         self.time_ns += 40
+        self._execute()
         house, found = self._registers(address, ("ro", "rw"))
         return sum(self._read(house, r.name) << r.offset % 8 * 8 for r in found)
 
@@ -97,6 +106,9 @@ class ModelCard(CardPort):
     def _read(self, house, name):
         if house == 4 and name == "COMPLETION":
             return self._completions[0] if self._completions else 0
+        if house == 4 and name == "STATUS":
+            return (1 | RING - len(self._commands) << 8 | len(self._completions) << 16
+                    | min(len(self.switch.events), 255) << 24)
         if house == 4 and name == "EVENT":
             events = self.switch.events
             return gft.Event.const({"valid": 1, **events[0]}).as_bits() if events else 0
@@ -107,8 +119,21 @@ class ModelCard(CardPort):
     # --- effects, by house and register ---------------------------------------------------------
 
     def _write_4_command(self, value):
-        command = gft.Command.from_bits(value)
-        key, entry, handle = self._wide("KEY", 6), self._wide("ENTRY", 8), command.handle
+        self._execute()
+        assert len(self._commands) < RING, "a command is lost where there is no room"
+        begins = max([self.time_ns, *(due for due, *_ in self._commands)])
+        self._commands.append((begins + self.engine_ns, gft.Command.from_bits(value),
+                               self._wide("KEY", 6), self._wide("ENTRY", 8)))
+        self.most = max(self.most, len(self._commands))
+        self._execute()
+
+    def _execute(self):
+        while self._commands and self._commands[0][0] <= self.time_ns \
+                and len(self._completions) < RING:
+            self._command(*self._commands.pop(0)[1:])
+
+    def _command(self, command, key, entry):
+        handle = command.handle
         match command.opcode:
             case gft.Opcode.INSERT:
                 status, handle = self.switch.insert(handle, key, entry)

@@ -60,3 +60,14 @@ def test_a_seed_gives_the_same_run():
                      for _ in range(2))
     for part in ("metrics", "ledger"):
         assert first[part] == second[part]
+
+
+@pytest.mark.system
+def test_new_flows_beside_a_flood():
+    """A flood of new flows is refused by its own allowance; the victim's all pass."""
+    record = run_scenario("interference-flow-thrash-limited", preset="small", packets=1000)
+    metrics, path = record["metrics"], record["metrics"]["slow_path"]
+    assert metrics["beside"]["open"]["share"] == metrics["alone"]["open"]["share"] == 1
+    assert metrics["beside"]["open"]["samples"] > 10
+    assert set(path["victim_refused"].values()) == {0}
+    assert path["attackers_refused"]["new_flows_allowance_exceeded"] > 100
