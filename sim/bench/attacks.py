@@ -4,6 +4,8 @@ An attack is a coroutine that runs until its ``Attackers.stop`` says so. What it
 by right, as a share of the link, is said in its line.
 """
 
+import cocotb
+
 from offloadcard.gft import spec as gft
 from offloadcard.virtio_net_emul import spec
 
@@ -31,13 +33,22 @@ class Attackers:
     def __init__(self, env, drivers, flows, octets, wire, drives=()):
         self.wire, self.drives = wire, drives
         self.env, self.drivers, self.flows, self.octets = env, drivers, flows, octets
-        self.stopping, self.events = False, 0
+        self.stopping, self.events, self.parts = False, 0, []
         for driver in (*drivers, *drives):
             env.world.tolerate(driver.function.rid)
 
     def stop(self):
         """Let the attack end at its next step."""
         self.stopping = True
+        for part in self.parts:
+            part.stop()
+
+    def part(self, functions, drives=slice(0)):
+        """Some of them, with an attack of their own, which ends with this one."""
+        part = Attackers(self.env, self.drivers[functions], self.flows[functions], self.octets,
+                         self.wire, self.drives[drives])
+        self.parts.append(part)
+        return part
 
     def services(self, *, frames=None):
         """Transmit queues that are kept full, for ever."""
@@ -212,9 +223,24 @@ async def receive_starvation(attackers):
     attackers.wire.remove("attack")
 
 
+async def everyone(attackers):
+    """All of these at once, each by an even part of the functions of its kind."""
+    count, others = len(_ON_NETWORK), len(_ON_DRIVES)
+    tasks = [cocotb.start_soon(attack(attackers.part(slice(n, None, count))))
+             for n, attack in enumerate(_ON_NETWORK)]
+    tasks += [cocotb.start_soon(attack(attackers.part(slice(0), slice(n, None, others))))
+              for n, attack in enumerate(_ON_DRIVES)]
+    for task in tasks:
+        await task
+    attackers.events = sum(part.events for part in attackers.parts)
+
+
+_ON_NETWORK = (load, doorbells, mmio_reads, slow_completions, timeouts, bad_chains, flr_loop,
+               flow_thrash)
+_ON_DRIVES  = (slow_drives, silent_drives, slow_queues, silent_queues)
 ATTACKS = {attack.__name__.replace("_", "-"): attack for attack in (
     load, doorbells, mmio_reads, slow_completions, timeouts, bad_chains, flr_loop, flow_thrash,
     flow_thrash_served, flow_thrash_limited, receive_starvation, slow_drives, silent_drives,
-    slow_queues, silent_queues)}
+    slow_queues, silent_queues, everyone)}
 SERVED = ("flow-thrash-served", "flow-thrash-limited")
 DRIVES = ("slow-drives", "silent-drives", "slow-queues", "silent-queues")

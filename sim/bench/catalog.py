@@ -68,6 +68,7 @@ _ATTACKS = (
     ("silent-drives", "their drives' memory never answers"),
     ("slow-queues", "their submission queues answer 20 us late"),
     ("silent-queues", "their submission queues never answer"),
+    ("everyone", "all of these, also the drives', at once"),
 )
 
 _CONNECTIONS = (  # cores and time of one first packet: stated, not measured

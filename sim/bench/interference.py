@@ -183,10 +183,13 @@ class _Victim:
 async def interference(env, scenario, packets, seed):
     """The victim alone, then beside ``scenario.queues`` attackers."""
     config = env.config
-    drives = scenario.attack in DRIVES
+    everyone = scenario.attack == "everyone"
+    drives = everyone or scenario.attack in DRIVES
     served = scenario.attack in SERVED
     count = min(scenario.queues,
                 (config.nvme_vfs if drives else config.virtio_net_vfs) - 1 - served)
+    if everyone:  # half of them are drives
+        count = min(scenario.queues // 2, config.virtio_net_vfs - 1, config.nvme_vfs - 1)
     if count < 1:
         raise ValueError(f"{scenario.name} needs a card of more functions")
     controller = await new_flows.provision(
@@ -198,7 +201,7 @@ async def interference(env, scenario, packets, seed):
     first_row = config.gft_flows - 2 * (mine + count) if served else 0
     tenants = Tenants(env, table, first_row=first_row)
     starve = scenario.attack == "receive-starvation"
-    await tenants.start(net=mine + count * (not drives), nvme=1 + count * drives, depth=64,
+    await tenants.start(net=mine + count * (everyone or not drives), nvme=1 + count * drives, depth=64,
                         frame_octets=OCTETS, entries=min(64, config.virtio_queue_size))
     if starve:  # only the victim posts buffers: the others' are behind an index never moved
         for driver in tenants.net[1:]:
@@ -233,7 +236,7 @@ async def interference(env, scenario, packets, seed):
     beside.read["share"] = beside.read["kiops"] / alone.read["kiops"]
     return {"operations": 2 * packets, "slope_ns": None, "latency_ns": {
         name: beside.transmit[name] for name in ("p50", "p99", "p999")}, "extra": {
-        "attack": scenario.name.removeprefix("interference-"), "attackers": count,
+        "attack": scenario.name.removeprefix("interference-"), "attackers": count * (1 + everyone),
         "attack_events": attackers.events - before, "victim_mpps": mpps, **path,
         "alone": vars(alone), "beside": vars(beside)}}
 
