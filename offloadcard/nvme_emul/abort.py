@@ -123,6 +123,10 @@ class Abort(wiring.Component):
         scan   = Signal(range(slots + 1))
         behind = Signal(self.slot_width)
         hit    = Signal()
+        # Judged in the next cycle: a command that ends has its mark read after that.
+        struck = Signal()
+        over   = Signal()
+        place  = Signal(self.slot_width)
         m.d.comb += [
             names_s.addr.eq(scan), begun_s.addr.eq(scan), ended_s.addr.eq(scan),
             hit.eq((begun_s.data != ended_s.data) & (names_s.data.cid == self.i.p.cid)
@@ -130,9 +134,9 @@ class Abort(wiring.Component):
                    & ((names_s.data.function_id == self.i.p.function_id)
                       | int(not self.check_owner))),
             # A command that begins has no mark.
-            marks_w.addr.eq(Mux(begins, slot_b, behind)), marks_w.data.eq(~begins),
+            marks_w.addr.eq(Mux(begins, slot_b, place)), marks_w.data.eq(~begins),
         ]
-        m.d.sync += behind.eq(scan)
+        m.d.sync += [behind.eq(scan), place.eq(behind), struck.eq(0), over.eq(0)]
         with m.FSM(name="search"):
             with m.State("IDLE"):
                 m.d.sync += scan.eq(0)
@@ -145,12 +149,14 @@ class Abort(wiring.Component):
                 m.next = "SEARCH"
             with m.State("SEARCH"):
                 m.d.sync += scan.eq(scan + 1)
-                m.d.comb += marks_w.en.eq(begins | hit)
-                with m.If(hit & begins):
-                    m.d.sync += scan.eq(behind)  # once more
+                m.d.comb += [marks_w.en.eq(begins | struck), self.found.eq(struck)]
+                with m.If(struck & begins):
+                    m.d.sync += scan.eq(place)  # once more
                     m.next = "FIRST"
-                with m.Elif(hit | (scan == slots)):
-                    m.d.comb += [self.i.ready.eq(1), self.found.eq(hit)]
+                with m.Elif(struck | over):
+                    m.d.comb += self.i.ready.eq(1)
                     m.next = "IDLE"
+                with m.Else():
+                    m.d.sync += [struck.eq(hit), over.eq(scan == slots)]
 
         return m

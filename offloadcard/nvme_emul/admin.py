@@ -6,7 +6,6 @@ from amaranth import *
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from offloadcard.rtl.arbiter import Merge
 from offloadcard.rtl.buffer import Queue
 from offloadcard.rtl.ports import DmaWritePort
 
@@ -158,14 +157,13 @@ class Admin(wiring.Component):
 
         # New commands, and those that have to look again.
         line_shape = admin_command(slot_width=self.slot_width)
-        m.submodules.merge = merge = Merge(line_shape, count=2)
-        m.submodules.line  = line  = Queue(line_shape, depth=1 << self.slot_width)
-        wiring.connect(m, merge.o, line.i)
-        slot, again = Signal(self.slot_width), Signal()
+        m.submodules.line = line = Queue(line_shape, depth=1 << self.slot_width)
+        slot, again, returns = Signal(self.slot_width), Signal(), Signal()
+        # What looks again goes first: it is one command in 5 cycles or more.
         m.d.comb += [
-            merge.i[0].valid.eq(self.i.valid), merge.i[0].p.slot.eq(self.i.payload),
-            self.i.ready.eq(merge.i[0].ready),
-            merge.i[1].p.slot.eq(slot), merge.i[1].p.again.eq(1),
+            line.i.valid.eq(self.i.valid | returns),
+            line.i.p.slot.eq(Mux(returns, slot, self.i.payload)), line.i.p.again.eq(returns),
+            self.i.ready.eq(line.i.ready & ~returns),
         ]
 
         m.submodules.features = features = Features(
@@ -321,8 +319,8 @@ class Admin(wiring.Component):
                     with m.If(c.opcode == AdminOpcode.DELETE_SQ):
                         m.next = "AGAIN"
             with m.State("AGAIN"):
-                m.d.comb += merge.i[1].valid.eq(1)
-                with m.If(merge.i[1].ready):
+                m.d.comb += returns.eq(1)
+                with m.If(line.i.ready):
                     m.next = "IDLE"
 
             # --- pages and features -------------------------------------------------------

@@ -72,9 +72,11 @@ class AdminChecks(wiring.Component):
                      self.create_sq.eq(create_sq), self.delete_cq.eq(delete_cq),
                      self.page.eq(self._page)]
         qid, cqid = c.cdw10[:16], c.cdw11[16:]
+        qid_ok = Signal()
+        m.d.sync += self.qid_ok.eq(qid_ok)
         cqid_ok, size_ok, contiguous, aligned = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            self.qid_ok.eq((qid != 0) & (qid <= self.io_queues)),
+            qid_ok.eq((qid != 0) & (qid <= self.io_queues)),
             cqid_ok.eq((cqid != 0) & (cqid <= self.io_queues)),
             size_ok.eq((c.cdw10[16:] != 0) & (c.cdw10[16:] < self.queue_size)),
             contiguous.eq(c.cdw11[0]),
@@ -92,13 +94,13 @@ class AdminChecks(wiring.Component):
                 m.d.comb += status.eq(Status.INVALID_PRP_OFFSET)
             with m.If(~size_ok):
                 m.d.comb += status.eq(Status.INVALID_QUEUE_SIZE)
-            with m.If(~self.qid_ok | taken):
+            with m.If(~qid_ok | taken):
                 m.d.comb += status.eq(Status.INVALID_QUEUE_ID)
             with m.If(~contiguous):
                 m.d.comb += status.eq(Status.INVALID_FIELD)
         with m.If(self.queue.cq_users != 0):
             m.d.comb += delete_cq.eq(Status.INVALID_QUEUE_DELETION)
-        with m.If(~self.qid_ok | ~self.queue.cq_valid):
+        with m.If(~qid_ok | ~self.queue.cq_valid):
             m.d.comb += delete_cq.eq(Status.INVALID_QUEUE_ID)
 
         self._pages(m, c)

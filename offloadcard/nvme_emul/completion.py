@@ -145,6 +145,7 @@ class Completion(wiring.Component):
         line_row   = Signal(queue_shape)
         line_full  = Signal()
         quiet      = Signal(range(self.patience + 1))
+        due        = Signal()  # `quiet` is `patience`
         inside     = Signal(16)  # results taken, not yet released
         flush, flushed = Signal(), Signal()
         cqe        = Signal(Cqe)
@@ -217,7 +218,7 @@ class Completion(wiring.Component):
                                 m.d.sync += line[128 * number:][:128].eq(cqe)
                     m.d.sync += [
                         line_count.eq(line_count + 1), line_queue.eq(own_id), line_row.eq(row),
-                        line_owner.eq(owner.function_id), quiet.eq(0),
+                        line_owner.eq(owner.function_id), quiet.eq(0), due.eq(0),
                         line_full.eq(wraps | (state.tail[:2] == LINE_CQES - 1)),
                         self.completions.eq(self.completions + 1),
                     ]
@@ -241,11 +242,11 @@ class Completion(wiring.Component):
         wiring.connect(m, buffer.o, narrow.i)
         wiring.connect(m, narrow.o, border.i)
         wiring.connect(m, border.o, wiring.flipped(self.writes.beats))
-        with m.If((line_count != 0) & (quiet != self.patience)):
-            m.d.sync += quiet.eq(quiet + 1)
+        with m.If((line_count != 0) & ~due):
+            m.d.sync += [quiet.eq(quiet + 1), due.eq(quiet == self.patience - 1)]
         m.d.comb += [
             waits.eq(~fits),
-            asked.eq(line_full | (quiet == self.patience) | alone),
+            asked.eq(line_full | due | alone),
             flush.eq((line_count != 0) & (asked | waits)),
             flushed.eq(flush & buffer.i.ready & groups.i.ready),
             buffer.i.valid.eq(flush & groups.i.ready),
@@ -259,7 +260,7 @@ class Completion(wiring.Component):
         ]
         m.d.sync += alone.eq(self.busy <= inside)
         with m.If(flushed):
-            m.d.sync += [line_count.eq(0), line_full.eq(0), quiet.eq(0)]
+            m.d.sync += [line_count.eq(0), line_full.eq(0), quiet.eq(0), due.eq(0)]
 
         # The write was accepted: interrupt, then release.
         m.submodules.accepted = accepted = Queue(1, depth=32)

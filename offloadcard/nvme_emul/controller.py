@@ -218,9 +218,7 @@ class Controller(wiring.Component):
         # --- ends -------------------------------------------------------------------------
         s.admin_results = answers = Buffer(admin.results.payload.shape())
         stream(admin.results, answers.i)
-        s.dispatch_results = refusals = Buffer(dispatch.results.payload.shape())
-        stream(dispatch.results, refusals.i)
-        merged("results", completion.results, refusals.o, tracker_read.results,
+        merged("results", completion.results, dispatch.results, tracker_read.results,
                tracker_write.results, answers.o)
         ended = completion.results
         for part in (abort, journal):

@@ -6,6 +6,8 @@ from amaranth import *
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from offloadcard.rtl.buffer import Buffer
+
 from .layouts import command, fetched_sqe, result, volume_update
 from .spec import BROADCAST_NSID, DSM_DEALLOCATE, VOLUMES, Opcode, Sqe, Status
 
@@ -15,12 +17,13 @@ __all__ = ["Dispatch"]
 class Dispatch(wiring.Component):
     """Give each entry a slot, check an I/O command against its volume, and send it on.
 
-    The command's row is told to all parts in the cycle before its slot reaches one of them. What
+    The command's row is told to all parts before its slot reaches one of them. What
     is refused goes straight to its completion.
 
     Timing
     ------
-    One command in 6 cycles, 5 cycles after its entry.
+    One command in 5 cycles, 5 cycles after its entry. What a target answers reaches registers only:
+    each has a place here.
 
     Parameters
     ----------
@@ -115,7 +118,22 @@ class Dispatch(wiring.Component):
         status   = Signal(11)
         is_admin = Signal()
         over     = Signal()
-        m.d.comb += is_admin.eq((entry.qid == 0) | entry.qid.all())
+        refused  = Signal()  # `status` is not 0
+
+        places = {}
+        for name in ("admin", "read", "write", "ranges", "results"):
+            target = getattr(self, name)
+            m.submodules[f"{name}_place"] = places[name] = place = Buffer(target.payload.shape())
+            wiring.connect(m, place.o, wiring.flipped(target))
+
+        # Counted in the cycle after the judgement, which may be the first of several in SEND.
+        judged = Signal()
+        m.d.sync += judged.eq(self.commands.valid)
+        with m.If(judged & ~is_admin):
+            with m.If(refused):
+                m.d.sync += self.refused.eq(self.refused + 1)
+            with m.Else():
+                m.d.sync += self.accepted.eq(self.accepted + 1)
 
         with m.FSM(name="dispatch"):
             with m.State("TAKE"):
@@ -127,6 +145,7 @@ class Dispatch(wiring.Component):
                 m.d.sync += [
                     row.eq(table_r.data),
                     end.eq(slba + blocks),
+                    is_admin.eq((entry.qid == 0) | entry.qid.all()),
                     named.eq((sqe.nsid != 0) & (sqe.nsid <= VOLUMES) & table_r.data.valid),
                     all_ns.eq(sqe.nsid == BROADCAST_NSID),
                     bad.eq((sqe.fuse != 0) | (sqe.psdt != 0)),
@@ -150,54 +169,46 @@ class Dispatch(wiring.Component):
                 ]
                 m.next = "JUDGE"
             with m.State("JUDGE"):
+                # Two cycles before its slot leaves: all but the status is known.
+                m.d.comb += self.commands.valid.eq(1)
                 m.d.comb += too_long.eq((octets > self.mdts_octets) & ~is_zeroes)
                 # The most general objection stands last and wins.
-                m.d.sync += status.eq(Status.SUCCESS)
+                m.d.sync += [status.eq(Status.SUCCESS), refused.eq(0)]
                 with m.If(~is_flush):
                     with m.If((is_write | is_zeroes | is_ranges) & row.read_only):
-                        m.d.sync += status.eq(Status.WRITE_TO_READ_ONLY)
+                        m.d.sync += [status.eq(Status.WRITE_TO_READ_ONLY), refused.eq(1)]
                     with m.If(outside & ~is_ranges):
-                        m.d.sync += status.eq(Status.LBA_OUT_OF_RANGE)
+                        m.d.sync += [status.eq(Status.LBA_OUT_OF_RANGE), refused.eq(1)]
                     with m.If(too_long):
-                        m.d.sync += status.eq(Status.INVALID_FIELD)
+                        m.d.sync += [status.eq(Status.INVALID_FIELD), refused.eq(1)]
                 with m.If(~named & ~(is_flush & all_ns)):
-                    m.d.sync += status.eq(Status.INVALID_NAMESPACE)
+                    m.d.sync += [status.eq(Status.INVALID_NAMESPACE), refused.eq(1)]
                 with m.If(bad):
-                    m.d.sync += status.eq(Status.INVALID_FIELD)
+                    m.d.sync += [status.eq(Status.INVALID_FIELD), refused.eq(1)]
                 with m.If(~(is_read | is_write | is_compare | is_zeroes | is_flush
                             | is_ranges)):
-                    m.d.sync += status.eq(Status.INVALID_OPCODE)
-                m.next = "TELL"
-            with m.State("TELL"):
-                m.d.comb += self.commands.valid.eq(1)
-                m.d.sync += over.eq((status != 0) | is_flush | advice)
-                with m.If(~is_admin):
-                    with m.If(status == 0):
-                        m.d.sync += self.accepted.eq(self.accepted + 1)
-                    with m.Else():
-                        m.d.sync += self.refused.eq(self.refused + 1)
+                    m.d.sync += [status.eq(Status.INVALID_OPCODE), refused.eq(1)]
                 m.next = "SEND"
             with m.State("SEND"):
+                m.d.comb += over.eq(refused | is_flush | advice)
                 with m.If(is_admin):
-                    m.d.comb += self.admin.valid.eq(1)
+                    m.d.comb += places["admin"].i.valid.eq(1)
                 with m.Elif(over):
-                    m.d.comb += self.results.valid.eq(1)
+                    m.d.comb += places["results"].i.valid.eq(1)
                 with m.Elif(is_read):
-                    m.d.comb += self.read.valid.eq(1)
+                    m.d.comb += places["read"].i.valid.eq(1)
                 with m.Elif(is_ranges):
-                    m.d.comb += self.ranges.valid.eq(1)
+                    m.d.comb += places["ranges"].i.valid.eq(1)
                 with m.Else():
-                    m.d.comb += self.write.valid.eq(1)
-                targets = (self.admin, self.read, self.write, self.ranges, self.results)
-                with m.If(Cat(t.valid & t.ready for t in targets).any()):
+                    m.d.comb += places["write"].i.valid.eq(1)
+                with m.If(Cat(p.i.valid & p.i.ready for p in places.values()).any()):
                     m.next = "TAKE"
 
         p = self.commands.p
         m.d.comb += [
-            *(target.payload.eq(slot)
-              for target in (self.admin, self.read, self.write, self.ranges)),
-            self.results.p.slot.eq(slot),
-            self.results.p.status.eq(status),
+            *(place.i.payload.eq(slot) for name, place in places.items() if name != "results"),
+            places["results"].i.p.slot.eq(slot),
+            places["results"].i.p.status.eq(status),
             p.slot.eq(slot),
             *(p[name].eq(entry[name]) for name in ("function_id", "qid", "cqid")),
             *(p[name].eq(getattr(sqe, name)) for name in (

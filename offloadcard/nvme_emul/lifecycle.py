@@ -116,7 +116,9 @@ class Lifecycle(wiring.Component):
                 worklist.o.ready.eq(turns.i[number].ready),
             ]
         m.submodules.enders = enders = Queue(turn_shape, depth=functions)
-        wiring.connect(m, enders.o, turns.i[4])
+        m.submodules.next_ender = next_ender = Buffer(turn_shape)
+        wiring.connect(m, enders.o, next_ender.i)
+        wiring.connect(m, next_ender.o, turns.i[4])
 
         function_id = Signal(self.function_id_width)
         kind   = Signal(range(5))
@@ -129,6 +131,7 @@ class Lifecycle(wiring.Component):
         final  = Signal()   # the second walk: nothing was in flight before it
         half   = Signal()   # of a walk: submission queue, then completion queue
         idle   = Signal()
+        was_idle = Signal()  # in the cycle before
         m.d.comb += [
             rows_r.addr.eq(function_id),
             rows_w.addr.eq(function_id), rows_w.data.eq(row),
@@ -151,6 +154,7 @@ class Lifecycle(wiring.Component):
         update = changes.i.p
         m.d.comb += update.function_id.eq(function_id)
 
+        m.d.sync += was_idle.eq(idle)
         with m.FSM(name="life"):
             with m.State("TURN"):
                 m.d.comb += turns.o.ready.eq(1)
@@ -188,7 +192,7 @@ class Lifecycle(wiring.Component):
                         m.next = "STORE"
                     with m.Case(4):
                         m.next = "WAIT"
-                        with m.If(idle):
+                        with m.If(was_idle):
                             m.d.sync += final.eq(1)
                             m.next = "WALK"
             with m.State("STORE"):
@@ -257,9 +261,11 @@ class Lifecycle(wiring.Component):
                 # A queue that was created under way may have fetched something: wait again.
                 with m.If(~changes.o.valid):
                     m.d.comb += rows_w.en.eq(1)
-                    m.next = "WAIT"
-                    with m.If(final & idle):
-                        m.next = "CLEAR-ADMIN"
+                    m.next = "EMPTY"
+            with m.State("EMPTY"):
+                m.next = "WAIT"
+                with m.If(final & was_idle):
+                    m.next = "CLEAR-ADMIN"
             with m.State("WAIT"):
                 m.d.comb += enders.i.valid.eq(1)
                 with m.If(enders.i.ready):

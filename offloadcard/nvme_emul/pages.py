@@ -133,7 +133,8 @@ class PageWriter(wiring.Component):
         index_r = Signal(31)   # of the word that is there now
         small   = Signal()     # its number is less than 1,024
         advance = Signal()
-        inside  = Signal()
+        inside  = Signal()     # ROM has it
+        in_rom  = Signal()     # ROM has the word that it reads now
         reads   = Signal()     # all move on by one word
         prime   = Signal()
         m.d.comb += rom_r.en.eq(reads)
@@ -141,7 +142,7 @@ class PageWriter(wiring.Component):
             for kind, (base, count) in _ROM.items():
                 with m.Case(kind):
                     m.d.comb += [rom_r.addr.eq(base + index[:(count - 1).bit_length()]),
-                                 inside.eq(small & (index_r[:10] < count))]
+                                 in_rom.eq(index < count)]
         word, word_r = Signal(32), Signal(32)
         number_r = Signal(10)
         newest   = Signal(2)
@@ -187,6 +188,8 @@ class PageWriter(wiring.Component):
         sent     = Signal(11)
         second   = Signal()
         more     = Signal()
+        sooner, later = Signal(11), Signal(11)  # `size` of the first segment, of the second
+        misplaced     = Signal()
         opened   = Signal()     # the beat offered is the segment's first
         full     = Signal()
         last     = Signal()
@@ -196,9 +199,7 @@ class PageWriter(wiring.Component):
         valid    = Signal()     # a word is there
         store_it = Signal()
         m.d.comb += [
-            room.eq((PAGE_OCTETS // 4) - p.prp1[2:12]),
-            more.eq(p.words > room),
-            size.eq(Mux(second, p.words - room, Mux(more, room, p.words))),
+            size.eq(Mux(second, later, sooner)),
             buffer.i.p.data.eq(beat), buffer.i.p.function_id.eq(p.function_id),
             buffer.i.p.address.eq(Mux(second, p.prp2, p.prp1)),
             buffer.i.p.length.eq(size << 2),
@@ -222,16 +223,23 @@ class PageWriter(wiring.Component):
             ]
         with m.If(reads):
             m.d.sync += [index.eq(index + 1), index_r.eq(index), word_r.eq(word),
-                         small.eq(index[10:] == 0)]
+                         small.eq(index[10:] == 0), inside.eq(in_rom)]
         with m.If(self.writes.answers.valid):
             m.d.sync += [answers.eq(answers + 1),
                          failed.eq(failed | self.writes.answers.p.error)]
+
+        # Worked out, one from the other, while the volumes are looked at.
+        m.d.sync += [
+            room.eq((PAGE_OCTETS // 4) - p.prp1[2:12]), more.eq(p.words > room),
+            sooner.eq(Mux(more, room, p.words)), later.eq(p.words - room),
+            misplaced.eq((p.prp1[:2] != 0) | (more & (p.prp2[:12] != 0))),
+        ]
 
         with m.FSM(name="write"):
             with m.State("IDLE"):
                 m.d.sync += [scan.eq(0), active.eq(0), second.eq(0), sent.eq(0), lane.eq(0),
                              opened.eq(1), answers.eq(0), failed.eq(0), valid.eq(0),
-                             index.eq(p.first), segments.eq(1 + more)]
+                             index.eq(p.first)]
                 with m.If(self.i.valid):
                     m.next = "SCAN"
             with m.State("SCAN"):
@@ -250,10 +258,11 @@ class PageWriter(wiring.Component):
                 with m.If(scan == VOLUMES):
                     m.next = "PRPS"
             with m.State("PRPS"):
+                m.d.sync += segments.eq(1 + more)
                 with m.If((p.kind == PageKind.DESCRIPTORS) & ~row.valid):
                     m.d.comb += [self.i.ready.eq(1), self.status.eq(Status.INVALID_NAMESPACE)]
                     m.next = "IDLE"
-                with m.Elif((p.prp1[:2] != 0) | (more & (p.prp2[:12] != 0))):
+                with m.Elif(misplaced):
                     m.d.comb += [self.i.ready.eq(1), self.status.eq(Status.INVALID_PRP_OFFSET)]
                     m.next = "IDLE"
                 with m.Else():

@@ -103,11 +103,11 @@ class Schedule(wiring.Component):
                 m.d.sync += walk.eq(0)
 
         # One entry a cycle; the doorbell cannot wait, the others can.
-        m.d.comb += worklist.i.valid.eq(1)
+        m.d.comb += [worklist.i.valid.eq(1), self.again.ready.eq(~self.work.valid)]
         with m.If(self.work.valid):
             m.d.comb += worklist.i.payload.eq(self.work.payload)
         with m.Elif(self.again.valid):
-            m.d.comb += [worklist.i.payload.eq(self.again.payload), self.again.ready.eq(1)]
+            m.d.comb += worklist.i.payload.eq(self.again.payload)
         with m.Elif(walk & known & self.starved):
             m.d.comb += [worklist.i.payload.eq(self.starved_address), done.eq(1)]
         with m.Elif(self.events.valid):

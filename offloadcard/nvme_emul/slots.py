@@ -184,14 +184,16 @@ class Updates(wiring.Component):
         full  = Signal()
         taken = Signal(self.count)
         now   = Signal(self.count)
+        offers = Signal(self.count)  # `full` and not `taken`
         m.d.comb += self.i.ready.eq(full & taken.all())
         for number, part in enumerate(self.o):
             m.d.comb += [
                 part.payload.eq(given),
-                part.valid.eq(full & ~taken[number]),
+                part.valid.eq(offers[number]),
                 now[number].eq(part.valid & part.ready),
             ]
         m.d.sync += [given.eq(self.i.payload), full.eq(self.i.valid & ~self.i.ready),
-                     taken.eq(Mux(self.i.ready, 0, taken | now))]
+                     taken.eq(Mux(self.i.ready, 0, taken | now)),
+                     offers.eq(Mux(self.i.valid & ~self.i.ready, ~(taken | now), 0))]
 
         return m

@@ -6,6 +6,8 @@ from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from offloadcard.rtl.buffer import Buffer
+
 from .layouts import fetch, posted_row, queue_update, released_queue
 from .schedule import Schedule
 
@@ -141,6 +143,8 @@ class Submission(wiring.Component):
         for name in ("work", "wakes", "released"):
             source, target = getattr(self, name), getattr(schedule, name)
             m.d.comb += [target.valid.eq(source.valid), target.payload.eq(source.payload)]
+        m.submodules.again = again = Buffer(schedule.again.payload.shape())
+        wiring.connect(m, again.o, schedule.again)
         wiring.connect(m, wiring.flipped(self.events), schedule.events)
         wiring.connect(m, wiring.flipped(self.refills), schedule.refills)
 
@@ -165,7 +169,9 @@ class Submission(wiring.Component):
         back  = Signal(4)
         m.d.comb += [self.busy.eq(self.slots - free),
                      back.eq(Mux(self.released.valid, self.released_count, 0))]
-        m.d.sync += free.eq(free - taken + back)
+        # Slots are taken two cycles or more before a visit begins: a flag is not too late.
+        enough = Signal(init=1)
+        m.d.sync += [free.eq(free - taken + back), enough.eq(free >= BATCH)]
 
         queue_id    = Signal(width)
         function_id = queue_id[self.qid_width:]
@@ -195,6 +201,7 @@ class Submission(wiring.Component):
         count       = Signal(4)
         over, held  = Signal(), Signal()  # over its share; over its allowances
         nothing     = Signal()
+        none        = Signal()  # `count` is 0
         fetch_at    = Signal(64)
         address     = Signal(width)
         cq_id       = Signal(width)
@@ -205,7 +212,8 @@ class Submission(wiring.Component):
         updated     = Signal(width)
         m.d.comb += [
             updated.eq(Cat(update.p.qid, update.p.function_id)),
-            address.eq(queue_id),
+            # What a visit begins with is looked up before it is known that it begins.
+            address.eq(schedule.o.payload),
             sq_r.addr.eq(address), head_r.addr.eq(address), starved_r.addr.eq(address),
             queue_r.addr.eq(address), function_r.addr.eq(address[self.qid_width:]),
             fetches_r.addr.eq(address[self.qid_width:]),
@@ -234,8 +242,8 @@ class Submission(wiring.Component):
                 # An update never meets a visit half done.
                 with m.If(update.valid):
                     m.next = "UPDATE"
-                with m.Elif(schedule.o.valid & (free >= BATCH) & self.room):
-                    m.d.comb += [schedule.o.ready.eq(1), address.eq(schedule.o.payload)]
+                with m.Elif(schedule.o.valid & enough & self.room):
+                    m.d.comb += schedule.o.ready.eq(1)
                     m.d.sync += [
                         queue_id.eq(schedule.o.payload),
                         is_event.eq(schedule.o.payload[:self.qid_width] == event_qid),
@@ -301,19 +309,21 @@ class Submission(wiring.Component):
                     m.d.sync += count.eq(Mux(room < 0, 0, room[:4]))
                 with m.If(over):
                     m.d.sync += count.eq(0)
+                # `limit` of 0 is `nothing`.
+                m.d.sync += none.eq(over | ((room <= 0) & int(self.check_room)))
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.sync += wrapped.eq(Mux(next_head > sq.size, 0, next_head))
                 with m.If(nothing):
                     m.d.comb += starved_w.en.eq(was_starved)
                     m.next = "IDLE"
-                with m.Elif(count == 0):
+                with m.Elif(none):
                     # Starved. It is said first and looked at once more: no wake is missed.
                     m.d.comb += [
                         starved_w.data.eq(1), starved_w.en.eq(1),
-                        schedule.again.valid.eq(~was_starved),
+                        again.i.valid.eq(~was_starved),
                     ]
-                    with m.If(was_starved | schedule.again.ready):
+                    with m.If(was_starved | again.i.ready):
                         m.d.comb += self.exceeded.valid.eq(held & ~was_starved)
                         m.next = "IDLE"
                 with m.Else():
@@ -330,9 +340,9 @@ class Submission(wiring.Component):
                     m.next = "MORE"
             with m.State("MORE"):
                 # Another visit finds what is left.
-                m.d.comb += schedule.again.valid.eq(more)
-                with m.If(~more | schedule.again.ready):
+                m.d.comb += again.i.valid.eq(more)
+                with m.If(~more | again.i.ready):
                     m.next = "IDLE"
-        m.d.comb += schedule.again.payload.eq(queue_id)
+        m.d.comb += again.i.payload.eq(queue_id)
 
         return m

@@ -102,13 +102,15 @@ class Merge(wiring.Component):
         m.d.comb += [
             arbiter.requests.eq(Cat(port.valid for port in self.i)),
             self.index.eq(Mux(held, held_r, arbiter.grant)),
+            # The same as `valid` of `index`, known before the grant is.
+            self.o.valid.eq(Mux(held, arbiter.requests.bit_select(held_r, 1),
+                                arbiter.requests.any())),
         ]
         with m.Switch(self.index):
             for number, port in enumerate(self.i):
                 with m.Case(number):
                     m.d.comb += [
                         self.o.payload.eq(port.payload),
-                        self.o.valid.eq(port.valid),
                         port.ready.eq(self.o.ready),
                     ]
         last = self.o.p.last if has_last else Const(1)

@@ -2,7 +2,7 @@
 
 import pytest
 from amaranth import *
-from amaranth.hdl import Assert
+from amaranth.hdl import Assert, Assume
 
 from offloadcard.nvme_emul.dispatch import Dispatch
 from offloadcard.nvme_emul.spec import Opcode
@@ -26,8 +26,10 @@ class DispatchSpec(Elaboratable):
         m.submodules.dut = dut = self.dut
         owner  = symbolic(m, self.free, 1, "owner")
         volume = symbolic(m, self.free, 2, "volume")
+        slot   = symbolic(m, self.free, 1, "slot")
         row    = Signal.like(dut.volumes.p.row)
-        taken  = dut.i.valid & dut.i.ready
+        # Of the one slot; others may be under way meanwhile.
+        taken  = dut.i.valid & dut.i.ready & (dut.slots.payload == slot)
         stored = Signal()
         mine   = dut.volumes.valid & (dut.volumes.p.function_id == owner) \
             & (dut.volumes.p.volume == volume)
@@ -44,29 +46,34 @@ class DispatchSpec(Elaboratable):
         for name, port in targets.items():
             assert_producer(m, port, name)
 
-        # The command as it was told in the cycle before it is sent.
+        # The command as it was told in a cycle before it is sent.
         told   = Signal.like(dut.commands.payload)
-        inside = Signal()   # an entry was taken and has not been sent
+        inside = Signal()   # the slot was taken and has not been sent
+        known  = Signal()   # and told
         given  = Signal(1)
-        sent   = Cat(port.valid & port.ready for port in targets.values()).any()
-        with m.If(dut.commands.valid):
-            m.d.sync += told.eq(dut.commands.payload)
+        offers = {name: port.valid & (slot == (port.p.slot if name == "results" else port.payload))
+                  for name, port in targets.items()}
+        sent   = Cat(offers[name] & port.ready for name, port in targets.items()).any()
+        m.d.comb += Assume(~(dut.slots.valid & (dut.slots.payload == slot) & inside))
+        with m.If(dut.commands.valid & (dut.commands.p.slot == slot)):
+            m.d.sync += [told.eq(dut.commands.payload), known.eq(1)]
+            m.d.comb += Assert(inside & ~known)
         with m.If(taken):
             m.d.sync += [inside.eq(1), given.eq(dut.i.p.function_id)]
-            m.d.comb += Assert(~inside)
         with m.If(sent):
-            m.d.sync += inside.eq(0)
-            m.d.comb += Assert(inside & (told.function_id == given))
+            m.d.sync += [inside.eq(0), known.eq(0)]
+            m.d.comb += Assert(inside & known & (told.function_id == given))
+        m.d.comb += Assert(sum(offers.values()) <= 1)
         p = told
-        with m.If(dut.ranges.valid & (p.function_id == owner) & (p.volume == volume) & ~stored):
+        with m.If(offers["ranges"] & (p.function_id == owner) & (p.volume == volume) & ~stored):
             m.d.comb += Assert(row.valid & ~row.read_only & (p.blocks == row.blocks)
                                & (p.blocks_4096 == row.blocks_4096))
         size = Signal(53)
         m.d.comb += size.eq(Mux(row.blocks_4096, row.blocks << 12, row.blocks << 9))
-        with m.If((dut.read.valid | dut.write.valid) & (p.function_id == owner)
+        with m.If((offers["read"] | offers["write"]) & (p.function_id == owner)
                   & (p.volume == volume) & ~stored):
             m.d.comb += [Assert(row.valid), Assert(p.offset + p.octets <= size)]
-            with m.If(dut.write.valid):
+            with m.If(offers["write"]):
                 # What is compared is not written; it is known by its opcode and nothing else.
                 m.d.comb += [Assert(~row.read_only | p.compare),
                              Assert(p.compare == (p.opcode == Opcode.COMPARE))]
@@ -75,7 +82,7 @@ class DispatchSpec(Elaboratable):
 
 @pytest.mark.formal
 def test_spec_range():
-    prove(DispatchSpec(Dispatch(**PARAMETERS)), depth=9)
+    prove(DispatchSpec(Dispatch(**PARAMETERS)), depth=12)
 
 
 @pytest.mark.formal
@@ -83,4 +90,4 @@ def test_spec_range_sees_a_mutant():
     dut = Dispatch(**PARAMETERS)
     dut.check_range = False
     with pytest.raises(ProofFailed):
-        prove(DispatchSpec(dut), depth=9)
+        prove(DispatchSpec(dut), depth=12)
