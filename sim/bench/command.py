@@ -66,7 +66,7 @@ def run(scenarios=(), preset="model", link="gen3x16", host_latency_ns=None, pack
     _check("link", link, LINKS)
     if packets is not None and packets < 64:
         raise ValueError(f"`packets` must be 64 or more, not {packets!r}")
-    most = PRESETS[preset].virtio_net_vfs - 1
+    most = PRESETS[preset].virtio_net_vfs + PRESETS[preset].nvme_vfs - 2  # fewer for most attacks
     if attackers is not None and not 1 <= attackers <= most:
         raise ValueError(f"`attackers` must be 1 to {most}, not {attackers!r}")
     options = dict(options or {})
