@@ -265,7 +265,8 @@ def test_link_down_discards_and_counts():
 class WriterSpec(Elaboratable):
     """Law 1: a write of function f begins only while f may, and leaves with f's requester id.
 
-    Function 2; ids are addresses only, so it stands for all. Stream rules of the output, too.
+    Function 2; ids are addresses only, so it stands for all. Stream rules of the output, too. A
+    message of an error has nobody's octets.
     """
 
     def __init__(self, dut):
@@ -305,7 +306,10 @@ class WriterSpec(Elaboratable):
         m.d.comb += header.eq(dut.writes.p.header.as_value())
         with m.If(dut.writes.valid):
             m.d.comb += Assert((header.requester_id >> 8) == bus)
-            with m.If(header.requester_id[:8] == function):
+            with m.If(header["type"] == spec.Type.MESSAGE):
+                m.d.comb += [Assert(dut.writes.p.first & dut.writes.p.last),
+                             Assert(dut.writes.p.data.as_value() == 0)]
+            with m.Elif(header.requester_id[:8] == function):
                 m.d.comb += Assert(open_writes != 0)
         waits, offered = Signal(), Signal.like(dut.writes.payload.as_value())
         m.d.sync += [waits.eq(dut.writes.valid & ~dut.writes.ready),
