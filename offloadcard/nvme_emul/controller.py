@@ -210,6 +210,8 @@ class Controller(wiring.Component):
         m.d.comb += [
             transfer_write.count_address.eq(prp_write.done_address),
             prp_write.done.eq(transfer_write.count), prp_write.ended.eq(transfer_write.ended),
+            prp_write.unproven.eq(transfer_write.unproven),
+            prp_write.ended_unproven.eq(transfer_write.ended_unproven),
         ]
         for number, prp in enumerate((prp_read, prp_write, ranges)):
             m.d.comb += [abort.slots[number].eq(prp.mark_slot),

@@ -66,8 +66,8 @@ class Cut(wiring.Component):
             last.eq(rest.length <= PIECE_OCTETS),
             self.o.valid.eq(busy & pool.take.valid),
             *(self.o.p[name].eq(rest[name]) for name in (
-                "slot", "capped", "function_id", "volume", "zeroes", "compare", "address",
-                "offset")),
+                "slot", "capped", "unproven", "function_id", "volume", "zeroes", "compare",
+                "address", "offset")),
             self.o.p.length.eq(Mux(last, rest.length, PIECE_OCTETS)),
             self.o.p.tag.eq(pool.take.payload),
             taken.eq(self.o.valid & self.o.ready),

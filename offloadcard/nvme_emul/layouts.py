@@ -142,10 +142,11 @@ def volume_update(*, function_id_width):
 
 def segment(*, function_id_width, slot_width):
     """Up to a page of a transfer, contiguous on both sides; ``capped`` ones count against their
-    function's cap."""
+    function's cap, ``unproven`` ones against that of all functions whose memory is not known."""
     return data.StructLayout({
         "slot":        slot_width,
         "capped":      1,
+        "unproven":    1,
         "function_id": function_id_width,
         "volume":      2,
         "zeroes":      1,
@@ -161,6 +162,7 @@ def piece(*, function_id_width, slot_width, tag_width):
     return data.StructLayout({
         "slot":        slot_width,
         "capped":      1,
+        "unproven":    1,
         "function_id": function_id_width,
         "volume":      2,
         "zeroes":      1,

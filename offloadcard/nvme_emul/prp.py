@@ -31,6 +31,8 @@ class PrpWalk(wiring.Component):
 
     With ``cap`` who has pieces in flight gets more only while they are a quarter of what is left,
     or less: so many functions whose memory answers late come to hold a page each, and leave room.
+    All functions together whose memory has yet to prove itself hold a quarter at most, so that
+    those who are new, and never answer, do not take the last place.
     A command over that is put off: it has a turn again when pieces end, and now and then for its
     abort's sake, so that many that wait cost those that go no turns.
 
@@ -67,14 +69,16 @@ class PrpWalk(wiring.Component):
         Slot to look up.
     marked : ``In(1)``
         Its command shall be aborted, one cycle later.
-    done_address, done :
-        Looks up how many pieces of a function have ended.
-    ended : ``In(1)``
-        One has.
+    done_address, done, unproven :
+        Looks up how many pieces of a function have ended, and whether its memory is unproven.
+    ended, ended_unproven : ``In(1)``
+        A piece has ended; it was issued as ``unproven``.
     """
 
     # What a mutant changes: nobody holds more than a part of what is left.
     _leaves_room = True
+    # What another changes: who is new is trusted.
+    _confines = True
 
     def __init__(self, *, function_id_width, qid_width, slot_width, data_width, cap=None,
                  places=0, count_width=8):
@@ -98,7 +102,9 @@ class PrpWalk(wiring.Component):
             "marked":       In(1),
             "done_address": Out(function_id_width),
             "done":         In(count_width),
+            "unproven":     In(1),
             "ended":        In(1),
+            "ended_unproven": In(1),
         })
 
     def elaborate(self, platform):
@@ -173,7 +179,7 @@ class PrpWalk(wiring.Component):
 
         # Pieces of one function in flight.
         pieces = Signal(4)  # of this page
-        in_cap = Signal(init=1)
+        in_cap, unproven = Signal(init=1), Signal()
         owner  = Signal(self.function_id_width)
         if self.cap is not None:
             m.submodules.issued = issued = memory.Memory(
@@ -188,8 +194,16 @@ class PrpWalk(wiring.Component):
                          fits.eq(total <= most), left.eq(most - total),
                          in_cap.eq(in_flight <= self.cap - PAGE_PIECES)]
             if self._leaves_room and self.places >= 4 * PAGE_PIECES:
-                m.d.sync += in_cap.eq((in_flight <= self.cap - PAGE_PIECES) & fits
-                                      & (in_flight <= left >> 2))
+                held, quarter = Signal(range(self.places + 1)), Signal()
+                m.d.comb += self.segments.p.unproven.eq(unproven)
+                with m.If(~self.segments.valid):
+                    m.d.sync += unproven.eq(self.unproven & self._confines)
+                m.d.sync += [
+                    held.eq(held + Mux(issued_w.en & unproven, pieces, 0) - self.ended_unproven),
+                    quarter.eq(held <= self.places // 4 - PAGE_PIECES),
+                    in_cap.eq((in_flight <= self.cap - PAGE_PIECES) & fits
+                              & (in_flight <= left >> 2)
+                              & (~self.unproven | ~self._confines | quarter))]
 
         command_ = Signal(given_shape)
         state    = Signal(state_shape)

@@ -22,6 +22,9 @@ from .volume import Media, Translate
 
 __all__ = ["TransferWrite"]
 
+NEW_PIECES     = 16   # that a function's memory must answer before it is trusted
+PENANCE_PIECES = 512  # the same, once it did not answer
+
 
 class TransferWrite(wiring.Component):
     """Read each piece from the guest into a buffer, then write it to the store.
@@ -58,8 +61,11 @@ class TransferWrite(wiring.Component):
         Octets asked of the store for Compare since power-up.
     count_address : ``In(function_id_width)``
         Function to look up.
-    count : ``Out(count_width)``
-        Its pieces that have ended, one cycle later; ``ended`` : ``Out(1)``: one has.
+    count, unproven : ``Out(count_width)``, ``Out(1)``
+        Its pieces that have ended, one cycle later; whether its memory is still to answer: at first
+        ``NEW_PIECES``, and after one that it did not answer ``PENANCE_PIECES``.
+    ended, ended_unproven : ``Out(1)``
+        A piece has ended; it was ``unproven``.
     """
 
     def __init__(self, *, function_id_width, slot_width, tag_width, data_width, count_width):
@@ -81,7 +87,9 @@ class TransferWrite(wiring.Component):
             "done":     Out(stream.Signature(piece_done(slot_width=slot_width))),
             "count_address": In(function_id_width),
             "count":    Out(count_width),
+            "unproven": Out(1),
             "ended":    Out(1),
+            "ended_unproven": Out(1),
             "latency":  In(20),
             "rate":     In(20),
             "octets":   Out(64),
@@ -221,21 +229,31 @@ class TransferWrite(wiring.Component):
         ]
         wiring.connect(m, answered.o, merge.i[1])
         wiring.connect(m, merge.o, over.i)
+        functions = 1 << self.widths["function_id_width"]
+        count_shape = data.StructLayout({"ended": self.count_width,
+                                         "owed": range(PENANCE_PIECES + 1)})
         m.submodules.counts = counts = memory.Memory(
-            shape=self.count_width, depth=1 << self.widths["function_id_width"], init=[])
+            shape=count_shape, depth=functions, init=[{"owed": NEW_PIECES}] * functions)
+        proves   = Signal()  # zeroes are not asked of anybody's memory
         counts_w = counts.write_port()
         counts_r = counts.read_port(transparent_for=(counts_w,))
         counts_l = counts.read_port(transparent_for=(counts_w,))
         m.d.comb += [
-            counts_l.addr.eq(self.count_address), self.count.eq(counts_l.data),
+            counts_l.addr.eq(self.count_address), self.count.eq(counts_l.data.ended),
+            self.unproven.eq(counts_l.data.owed != 0),
             record_d.addr.eq(over.o.p.tag),
             counts_r.addr.eq(record_d.data.function_id),
             counts_w.addr.eq(record_d.data.function_id),
-            counts_w.data.eq(counts_r.data + 1),
+            counts_w.data.ended.eq(counts_r.data.ended + 1),
+            counts_w.data.owed.eq(Mux(over.o.p.status == Status.DATA_TRANSFER_ERROR,
+                                      PENANCE_PIECES,
+                                      counts_r.data.owed - proves)),
+            proves.eq((counts_r.data.owed != 0) & ~record_d.data.zeroes),
             self.done.p.slot.eq(record_d.data.slot),
             self.done.p.status.eq(over.o.p.status),
             cut.give.payload.eq(over.o.p.tag),
             self.ended.eq(counts_w.en),
+            self.ended_unproven.eq(counts_w.en & record_d.data.unproven),
         ]
         with m.FSM(name="over"):
             with m.State("RECORD"):

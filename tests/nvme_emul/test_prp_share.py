@@ -14,9 +14,15 @@ class GreedyWalk(PrpWalk):
     _leaves_room = False
 
 
-def walk(kind, *, rounds):
+class TrustingWalk(PrpWalk):
+    """Who is new is trusted."""
+    _confines = False
+
+
+def walk(kind, *, rounds, hostile=HOSTILE, unproven=False):
     """Cycles of each page of a victim's writes, one after the other, beside functions whose pieces
-    never end; ``None`` where it did not come. And how many pieces the others hold."""
+    never end; ``None`` where it did not come. And how many pieces the others hold. They are
+    ``unproven``, or have answered before; the victim has."""
     dut, waits, held = kind(**WIDTHS, cap=CAP, places=PLACES), [], []
     free = [PLACES]
     ended = {}
@@ -45,8 +51,8 @@ def walk(kind, *, rounds):
     async def bench(ctx):
         ctx.set(dut.finals.ready, 1)
         for number in range(COMMANDS):
-            for function_id in range(HOSTILE):
-                await issue(ctx, number * HOSTILE + function_id, function_id)
+            for function_id in range(hostile):
+                await issue(ctx, number * hostile + function_id, function_id)
         await ctx.tick().repeat(20_000)
         held.append(PLACES - free[0])
         for _ in range(rounds):
@@ -78,6 +84,7 @@ def walk(kind, *, rounds):
         """What has ended, one cycle after the address."""
         async for *_, function_id in ctx.tick().sample(dut.done_address):
             ctx.set(dut.done, ended.get(function_id, 0))
+            ctx.set(dut.unproven, unproven and function_id != VICTIM)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
@@ -96,3 +103,13 @@ def test_silent_memory_leaves_room():
     assert max(waits) <= 60, waits
     waits, held = walk(GreedyWalk, rounds=1)
     assert held > PLACES - 8 and waits == [None], "the mutant must be seen"
+
+
+def test_who_is_new_takes_a_quarter():
+    """Eighteen functions whose memory was never asked before, and never answers: they hold a
+    quarter of the places together, and leave another the rest."""
+    waits, held = walk(PrpWalk, rounds=12, hostile=18, unproven=True)
+    assert held <= PLACES // 4 and None not in waits
+    assert max(waits) <= 60, waits
+    waits, held = walk(TrustingWalk, rounds=1, hostile=18, unproven=True)
+    assert held > PLACES - 16, "the mutant must be seen"
