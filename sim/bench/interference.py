@@ -201,8 +201,9 @@ async def interference(env, scenario, packets, seed):
     first_row = config.gft_flows - 2 * (mine + count) if served else 0
     tenants = Tenants(env, table, first_row=first_row)
     starve = scenario.attack == "receive-starvation"
-    await tenants.start(net=mine + count * (everyone or not drives), nvme=1 + count * drives, depth=64,
-                        frame_octets=OCTETS, entries=min(64, config.virtio_queue_size))
+    await tenants.start(net=mine + count * (everyone or not drives), nvme=1 + count * drives,
+                        depth=64, frame_octets=OCTETS,
+                        entries=min(64, config.virtio_queue_size))
     if starve:  # only the victim posts buffers: the others' are behind an index never moved
         for driver in tenants.net[1:]:
             await driver.device.reset()
