@@ -1,5 +1,7 @@
 """Pictures of single runs: rates beside bounds, octets by purpose, stations, interference."""
 
+from collections import Counter
+
 from .canvas import GREYS, HATCHES, canvas
 from .catalog import CATALOG
 from .pictures import _card, rate_of
@@ -99,13 +101,17 @@ def stations(records, _baseline):
     return figure
 
 
+def _crowd(record):
+    return record["metrics"]["attackers"], record["metrics"]["victim_mpps"]
+
+
 def interference(records, _baseline):
     """What is left of a victim's rate and latency beside each attack."""
     attacked = [record for record in records if "attack" in record["metrics"]]
-    groups = {(record["metrics"]["attackers"], record["metrics"]["victim_mpps"])
-              for record in attacked}
-    found = {record["scenario"]: record for record in attacked
-             if (record["metrics"]["attackers"], record["metrics"]["victim_mpps"]) == max(groups)}
+    groups = Counter(map(_crowd, attacked))
+    # The most attackers, of those that made several attacks.
+    chosen = max(groups, key=lambda group: (groups[group] > 2, group), default=None)
+    found = {record["scenario"]: record for record in attacked if _crowd(record) == chosen}
     mine = [found[name] for name in CATALOG if name in found]
     if not mine:
         return None
