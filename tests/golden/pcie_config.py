@@ -52,7 +52,7 @@ MSIX_ENABLE, MSIX_MASK_ALL = 0x8000, 0x4000
 # By function of TINY, after enumeration with ARI.
 LSPCI = {
     0: ("Virtio 1.0 network device (rev 01)", "Region 0: Memory at 110000000 (64-bit",
-        "MSI-X: Enable- Count=3", "NoSoftRst+", "ExtTag+", "FLReset+ SlotPowerLimit",
+        "MSI-X: Enable- Count=5", "NoSoftRst+", "ExtTag+", "FLReset+ SlotPowerLimit",
         "VirtIO: CommonCfg", "VirtIO: Notify", "multiplier=00000004",
         "[100 v2] Advanced Error Reporting", "Next Function: 1",
         "Enable+ Migration- Interrupt- MSE+ ARIHierarchy+",
