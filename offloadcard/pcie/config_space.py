@@ -218,7 +218,7 @@ class ConfigSpace(wiring.Component):
             m.d.comb += [self.resets.valid.eq(1), self.resets.p.scope.eq(RESET_VFS),
                          self.resets.p.function_id.eq(shared.vfs_ended[1])]
 
-        owed = Signal()  # a write's completion
+        owed, turn = Signal(), Signal()  # a write's completion; the last visit was an error's
         with m.FSM():
             with m.State("POWER-UP"):
                 m.d.comb += [
@@ -245,15 +245,16 @@ class ConfigSpace(wiring.Component):
                     m.d.sync += [function.eq(self.openings.p.function_id),
                                  sticky.eq(self.openings.p.sticky)]
                     m.next = "READ-OPEN"
-                with m.Elif(self.errors.valid):
+                with m.Elif(self.errors.valid & ~(turn & self.requests.valid)):
                     m.d.comb += self.errors.ready.eq(1)
-                    m.d.sync += function.eq(self.errors.p.function_id)
+                    m.d.sync += [function.eq(self.errors.p.function_id), turn.eq(1)]
                     m.next = "READ-ERROR"
                 with m.Elif(provider.visit):
                     m.d.sync += function.eq(provider.function)
                     m.next = "READ-PROVIDER"
                 with m.Elif(self.requests.valid):
                     m.d.comb += self.requests.ready.eq(1)
+                    m.d.sync += turn.eq(0)
                     m.next = "RESOLVE"
 
             for name in ("CLOSE", "OPEN", "ERROR", "PROVIDER"):
