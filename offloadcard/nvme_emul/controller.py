@@ -107,7 +107,8 @@ class Controller(wiring.Component):
         queues = config.nvme_io_queues + 1
         function_id = {"function_id_width": config.function_id_width}
         queue  = {"qid_width": ceil_log2(queues + 1), **function_id}
-        slot_width = max(4, ceil_log2(config.pcie_tags))
+        functions = 1 + config.nvme_vfs
+        slot_width = max(4, ceil_log2(config.pcie_tags), ceil_log2(2 * functions))
         slot   = {"slot_width": slot_width}
         width  = {"data_width": config.data_width}
         slots  = 1 << slot_width
@@ -118,10 +119,11 @@ class Controller(wiring.Component):
         s.properties = properties = Properties(queue_size=config.nvme_queue_size, **function_id)
         s.doorbell   = doorbell   = Doorbell(queues=queues, **queue)
         s.submission = submission = Submission(
-            queues=queues, slots=slots, cap=max(16, slots // 4), fetches=slots // 4,
-            count_width=COUNT_WIDTH, **queue)
+            queues=queues, slots=slots, cap=max(16, slots // 4), functions=functions,
+            fetches=slots // 4, count_width=COUNT_WIDTH, **queue)
         s.fetch      = fetch      = Fetch(
-            tag_width=slot_width - 2, count_width=COUNT_WIDTH, **queue, **slot, **width)
+            tag_width=slot_width - 2, functions=functions, count_width=COUNT_WIDTH, **queue,
+            **slot, **width)
         s.allowance  = allowance  = Allowance(**queue, **slot)
         s.pool       = pool       = SlotPool(count=slots)
         s.dispatch   = dispatch   = Dispatch(mdts_octets=config.nvme_mdts_octets, **queue, **slot)
@@ -182,7 +184,7 @@ class Controller(wiring.Component):
             submission.posted.eq(completion.posted),
             release.function_addresses[0].eq(submission.done_address),
             submission.done.eq(release.functions[0]),
-            submission.room.eq(fetch.room), submission.fetches_left.eq(fetch.left),
+            submission.fetches_left.eq(fetch.left),
             fetch.ended_address.eq(submission.done_address), submission.fetched.eq(fetch.ended),
             allowance.allowed_address.eq(submission.allowed_address),
             submission.allowed.eq(allowance.allowed), self.busy.eq(allowance.indebted),

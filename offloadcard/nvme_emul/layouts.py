@@ -10,7 +10,7 @@ from amaranth.lib import data
 __all__ = ["STATUS_WIDTH", "PIECE_OCTETS", "PIECES_WIDTH", "OFFSET_WIDTH", "OCTETS_WIDTH",
            "doorbell_write", "queue_update", "fetched_sqe", "command", "admin_command", "result",
            "release", "volume_row", "volume_update", "segment", "piece", "final", "piece_done",
-           "posted_row", "released_queue", "fetch",
+           "posted_row", "released_queue", "taken_places", "fetch",
            "admin_row", "queue_record", "function_record", "ended_command", "journal_row",
            "error_row", "named_command", "abort_row", "allowance"]
 
@@ -120,6 +120,11 @@ def released_queue(*, function_id_width, qid_width):
     return data.StructLayout({"function_id": function_id_width, "qid": qid_width})
 
 
+def taken_places(*, function_id_width):
+    """``count`` places of a pool that a function takes, or gives back."""
+    return data.StructLayout({"function_id": function_id_width, "count": 4})
+
+
 def volume_row():
     """A volume: where it begins in DRAM, how long it is, what it permits."""
     return data.StructLayout({
@@ -193,7 +198,10 @@ def posted_row():
 
 
 def fetch(*, function_id_width, qid_width):
-    """Up to 8 entries of a submission queue to be fetched; an ``event`` needs no fetch."""
+    """Up to 8 entries of a submission queue to be fetched; an ``event`` needs no fetch.
+
+    By its ``own`` place a function fetches one entry.
+    """
     return data.StructLayout({
         "function_id": function_id_width,
         "qid":         qid_width,
@@ -201,6 +209,7 @@ def fetch(*, function_id_width, qid_width):
         "address":     64,
         "count":       4,
         "event":       1,
+        "own":         1,
     })
 
 

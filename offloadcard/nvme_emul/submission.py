@@ -10,6 +10,7 @@ from offloadcard.rtl.buffer import Buffer
 
 from .layouts import fetch, posted_row, queue_update, released_queue
 from .schedule import Schedule
+from .share import Share
 
 __all__ = ["Submission"]
 
@@ -37,9 +38,13 @@ class Submission(wiring.Component):
     queues : int
         Queues a function has, the admin queue included.
     slots, cap : int
-        Commands in flight, of all functions and of one; nobody holds more than are left free.
+        Commands in flight, of all functions and of one.
+    functions : int
+        Functions that have commands, at most half of ``slots``: each has a slot of its own. Of the
+        others nobody holds more than are left free.
     fetches : int
-        Fetches in flight; a function has a quarter of them at most, and no more than are left.
+        Fetches in flight, beside one of one entry that is each function's own; of the others a
+        function has a quarter at most, and no more than are left.
     count_width : int
         Width of the counts of commands; they wrap.
 
@@ -55,8 +60,6 @@ class Submission(wiring.Component):
         As of :class:`~offloadcard.nvme_emul.slots.Release`.
     fetches : ``Out(stream.Signature(fetch(...)))``
         Entries to fetch.
-    room : ``In(1)``
-        A fetch would be taken soon.
     allowed_address : ``Out(function_id_width)``
         Function to look up.
     allowed : ``In(1)``
@@ -66,7 +69,7 @@ class Submission(wiring.Component):
     refills : ``In(stream.Signature(function_id_width))``
         Functions that may be visited again.
     fetches_left : ``In(range(fetches + 1))``
-        Fetches that nobody has.
+        Fetches that nobody has, of those that are nobody's own.
     tail_address, tail, head_address, head, posted_address, posted, done_address, done, fetched :
         Looks up a queue's tail, a completion queue's head and state, a function's ended commands
         and ended fetches.
@@ -79,8 +82,13 @@ class Submission(wiring.Component):
     """
 
     check_room = True  # a mutant leaves it out
+    _keeps_slots = True    # another does not: slots are whoever's comes first
+    _keeps_fetches = True  # nor does another: fetches are
 
-    def __init__(self, *, function_id_width, qid_width, queues, slots, cap, fetches, count_width):
+    def __init__(self, *, function_id_width, qid_width, queues, slots, cap, functions, fetches,
+                 count_width):
+        if not 1 <= functions <= slots // 2:
+            raise ValueError(f"`functions` must be 1 to half of `slots`, not {functions!r}")
         if not BATCH <= cap <= slots:
             raise ValueError(f"`cap` must be {BATCH} to `slots`, not {cap!r}")
         if fetches < 4:
@@ -89,6 +97,7 @@ class Submission(wiring.Component):
         self.widths = {"function_id_width": function_id_width, "qid_width": qid_width}
         self.function_id_width, self.qid_width = function_id_width, qid_width
         self.queues, self.slots, self.cap = queues, slots, cap
+        self.functions = functions
         self.count_width = count_width
         width = function_id_width + qid_width
         super().__init__({
@@ -99,7 +108,6 @@ class Submission(wiring.Component):
             "released": In(stream.Signature(released_queue(**self.widths), always_ready=True)),
             "released_count": In(4),
             "fetches":  Out(stream.Signature(fetch(**self.widths))),
-            "room":     In(1),
             "tail_address":     Out(width),
             "tail":             In(16),
             "head_address":     Out(width),
@@ -169,9 +177,13 @@ class Submission(wiring.Component):
         back  = Signal(4)
         m.d.comb += [self.busy.eq(self.slots - free),
                      back.eq(Mux(self.released.valid, self.released_count, 0))]
-        # Slots are taken two cycles or more before a visit begins: a flag is not too late.
-        enough = Signal(init=1)
-        m.d.sync += [free.eq(free - taken + back), enough.eq(free >= BATCH)]
+        m.d.sync += free.eq(free - taken + back)
+        # Those that are nobody's own. A visit reads `few` 6 cycles or more after the last take.
+        places = self.slots - self.functions * int(self._keeps_slots)
+        left   = Signal(range(places + 1), init=places)
+        m.submodules.share = share = Share(function_id_width=self.function_id_width, places=places)
+        few    = Signal()
+        m.d.sync += [left.eq(places - share.used), few.eq(left < BATCH)]
 
         queue_id    = Signal(width)
         function_id = queue_id[self.qid_width:]
@@ -198,8 +210,13 @@ class Submission(wiring.Component):
         room        = Signal(signed(19))
         waiting     = Signal(16)
         limit       = Signal(4)
+        single      = Signal()  # one entry: by what is its own
         count       = Signal(4)
         over, held  = Signal(), Signal()  # over its share; over its allowances
+        tight       = Signal()  # of the slots that are shared there are too few for a batch
+        alone       = Signal()  # it has none: its own is free
+        scarce      = Signal()  # the same of fetches
+        lone        = Signal()
         nothing     = Signal()
         none        = Signal()  # `count` is 0
         fetch_at    = Signal(64)
@@ -233,7 +250,14 @@ class Submission(wiring.Component):
             next_head.eq(head + count),
             *(self.fetches.p[name].eq(value) for name, value in {
                 "function_id": function_id, "qid": queue_id[:self.qid_width], "cqid": sq.cqid,
-                "address": fetch_at, "count": count, "event": is_event}.items()),
+                "address": fetch_at, "count": count, "event": is_event,
+                "own": scarce}.items()),
+        ]
+        m.d.comb += [
+            share.takes.valid.eq(taken != 0), share.takes.p.count.eq(taken),
+            share.takes.p.function_id.eq(function_id),
+            share.returns.valid.eq(self.released.valid), share.returns.p.count.eq(back),
+            share.returns.p.function_id.eq(self.released.p.function_id),
         ]
         spare = self.fetches_in_flight // 4
 
@@ -242,7 +266,7 @@ class Submission(wiring.Component):
                 # An update never meets a visit half done.
                 with m.If(update.valid):
                     m.next = "UPDATE"
-                with m.Elif(schedule.o.valid & enough & self.room):
+                with m.Elif(schedule.o.valid):
                     m.d.comb += schedule.o.ready.eq(1)
                     m.d.sync += [
                         queue_id.eq(schedule.o.payload),
@@ -285,7 +309,11 @@ class Submission(wiring.Component):
                     waiting.eq(Mux(is_event, 1, span - head)), cq_entries.eq(cq_last + 1),
                     # A share shrinks as slots become few, so that whoever has none finds some,
                     # however many hold theirs. It is given in batches: compared, not subtracted.
-                    over.eq(over | (in_flight + BATCH > free) | (fetching >= self.fetches_left)),
+                    tight.eq(few | (in_flight > left)), alone.eq(in_flight == 0),
+                    scarce.eq((fetching >= self.fetches_left) & int(self._keeps_fetches)),
+                    lone.eq(fetching == 0),
+                    over.eq(over | ((fetching >= self.fetches_left)
+                                    & int(not self._keeps_fetches))),
                 ]
                 m.next = "OCCUPIED"
             with m.State("OCCUPIED"):
@@ -294,18 +322,19 @@ class Submission(wiring.Component):
                     occupied.eq(ahead + Mux(ahead < 0, cq_entries, 0)),
                     usable.eq(cq_last - pending),
                     limit.eq(Mux(waiting < limit, waiting, limit)),
-                    over.eq(over | held),
+                    over.eq(over | held | (tight & ~alone) | (scarce & ~lone)),
                 ]
                 m.next = "SHARE"
             with m.State("SHARE"):
                 m.d.sync += [
+                    single.eq(tight | scarce),
                     room.eq(usable - occupied), nothing.eq(~sq.valid | (limit == 0)),
                     fetch_at.eq(sq.base + (head << 6)),
                 ]
                 m.next = "COUNT"
             with m.State("COUNT"):
-                m.d.sync += count.eq(limit)
-                with m.If((room < limit) & int(self.check_room)):
+                m.d.sync += count.eq(Mux(single, 1, limit))
+                with m.If(~single & (room < limit) & int(self.check_room)):
                     m.d.sync += count.eq(Mux(room < 0, 0, room[:4]))
                 with m.If(over):
                     m.d.sync += count.eq(0)

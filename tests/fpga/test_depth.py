@@ -16,7 +16,7 @@ LEAVES = {
     "registers of a physical function": lambda: PfRegisters(
         total_vfs=126, first_vf_offset=2, has_ari=True, function_id_width=8),
     "visits to queues": lambda: Submission(
-        queues=17, slots=256, cap=64, fetches=64, count_width=16, **QUEUE),
+        queues=17, slots=256, cap=64, functions=127, fetches=64, count_width=16, **QUEUE),
     "pages of the admin engine": lambda: PageWriter(
         function_id_width=8, data_width=512, mdts=5),
 }

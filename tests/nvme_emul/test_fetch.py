@@ -10,7 +10,7 @@ from tests.support.formal import ProofFailed, prove
 from .rules import assert_producer, assume_producer
 
 PARAMETERS = {"function_id_width": 1, "qid_width": 1, "data_width": 512, "slot_width": 1,
-              "tag_width": 1, "count_width": 4}
+              "tag_width": 1, "functions": 2, "count_width": 4}
 
 
 class FetchSpec(Elaboratable):
@@ -30,14 +30,15 @@ class FetchSpec(Elaboratable):
         lines     = Signal(4)
         failed, answered = Signal(), Signal()
         entries   = Signal(4)
-        tag       = Signal(1)
+        tag       = Signal(2)
         for port, name in ((i, "i"),):
             assume_producer(m, port, name)
         for port, name in ((request, "request"), (dut.o, "o"), (dut.faults, "faults")):
             assert_producer(m, port, name)
         m.d.comb += Assume(~(i.valid & under_way))
         with m.If(i.valid):
-            m.d.comb += Assume((i.p.count != 0) & (i.p.count <= 2) & ~i.p.event)
+            m.d.comb += Assume((i.p.count != 0) & (i.p.count <= 2) & ~i.p.event
+                               & (~i.p.own | (i.p.count == 1)))
         with m.If(request.valid):
             m.d.comb += Assert((request.p.function_id == i.p.function_id)
                                & (request.p.length == i.p.count << 6)

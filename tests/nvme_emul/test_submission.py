@@ -10,7 +10,7 @@ from tests.support.formal import ProofFailed, prove
 from .rules import assert_producer
 
 PARAMETERS = {"function_id_width": 1, "qid_width": 1, "queues": 1, "slots": 16, "cap": 16,
-              "fetches": 4, "count_width": 6}
+              "functions": 2, "fetches": 4, "count_width": 6}
 
 
 def test_bad_parameter():
