@@ -21,6 +21,7 @@ class CardConfig:
     nvme_vfs: int = 126
     function_id_width: int = 8       # up to 12
     pcie_tags: int = 256             # DMA reads in flight; each owns READ_MAX octets of buffer
+    read_window_octets: int = 24 * 1024  # asked for at once, late answers apart
     completion_timeout_us: int = 50_000
     virtio_queue_size: int = 1024
     virtio_queue_pairs: int = 8      # contexts are sized by it
@@ -51,6 +52,7 @@ class CardConfig:
               "at least 1 and leave room for all functions in `function_id_width`")
         check("pcie_tags", power_of_two(self.pcie_tags) and self.pcie_tags <= 256,
               "a power of two up to 256")
+        check("read_window_octets", self.read_window_octets >= 512, "at least 512")
         for name in ("virtio_queue_size", "nvme_queue_size"):
             size = getattr(self, name)
             check(name, power_of_two(size) and 4 <= size <= 4096, "a power of two, 4 to 4096")
@@ -97,8 +99,9 @@ class CardConfig:
 
 MODEL = CardConfig()
 SMALL = replace(MODEL, name="small", data_width=128, virtio_net_vfs=7, nvme_vfs=7,
-                function_id_width=4, pcie_tags=64, virtio_queue_size=256, virtio_queue_pairs=2,
-                nvme_io_queues=4, nvme_queue_size=256, gft_flows=1024,
+                function_id_width=4, pcie_tags=64, read_window_octets=8 * 1024,
+                virtio_queue_size=256, virtio_queue_pairs=2, nvme_io_queues=4,
+                nvme_queue_size=256, gft_flows=1024,
                 gft_packet_buffer_octets=32 * 1024, gft_exception_octets=32 * 1024,
                 gft_order_budget=32)
 ECP5 = replace(SMALL, name="ecp5", data_width=64, clock_mhz=100, virtio_net_vfs=1, nvme_vfs=1,

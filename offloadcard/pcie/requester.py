@@ -16,6 +16,7 @@ from .reassembly_buffer import ReassemblyBuffer
 from .requester_cut import Cutter
 from .requester_issue import Issue, read_tlp
 from .spec import credit, tlp_beat
+from .window import ReadWindow
 
 __all__ = ["ReadRequester"]
 
@@ -138,6 +139,8 @@ class ReadRequester(wiring.Component):
         tlp = read_tlp(tags=tags, **self.ids)
         m.submodules.chosen  = chosen  = Buffer(tlp)
         m.submodules.arbiter = arbiter = RoundRobin(count=2)
+        m.submodules.window  = window  = ReadWindow(
+            slots=tags, octets=config.read_window_octets, late_cycles=LATE_US * config.clock_mhz)
         number = arbiter.grant
         piece  = Signal.like(cutters[0].o.payload)
         slots  = [Signal(range(tags), name=f"slot_{n}") for n in range(2)]
@@ -145,6 +148,7 @@ class ReadRequester(wiring.Component):
         slot, index = Signal(range(tags)), Signal(3)
         m.d.comb += [
             arbiter.requests.eq(Cat(cutter.o.valid & pool.offered[n]
+                                    & (window.open | ~cutter.o.p.first)
                                     for n, cutter in enumerate(cutters))),
             piece.eq(Mux(number, cutters[1].o.payload, cutters[0].o.payload)),
             chosen.i.valid.eq(arbiter.requests.any()),
@@ -181,6 +185,10 @@ class ReadRequester(wiring.Component):
               for name in ("function_id", "tag", "lane", "length")],
             self.begun.valid.eq(arbiter.taken & piece.first),
             self.begun.payload.eq(piece.user.function_id),
+            window.opened.valid.eq(tracker.openings.valid), window.opened.p.slot.eq(opening.slot),
+            window.opened.p.octets.eq(opening.record.length),
+            window.answered.valid.eq(tracker.answers.valid),
+            window.answered.payload.eq(tracker.answers.p.slot),
         ]
 
         # A read that times out takes five quarters of the timeout, its sweep not counted.

@@ -74,6 +74,7 @@ _ATTACKS = (
 _CONNECTIONS = (  # cores and time of one first packet: stated, not measured
     ("", "4 cores of 20 us", 4, 20_000, 1200, 16),
     ("-20-cores", "20 cores of 20 us", 20, 20_000, 3000, 32),
+    ("-24-cores", "24 cores of 20 us", 24, 20_000, 4000, 40),
     ("-hardware", "decides in no time", 1, 0, 4000, 16),
 )
 

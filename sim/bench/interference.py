@@ -1,7 +1,8 @@
 """A victim alone, then beside attackers: what is left of its rate, and what its latency becomes.
 
 The victim sends minimum frames at a paced rate below its fair share, receives as many, and reads
-(or writes) 4 KiB blocks one after the other. All is measured twice in one run, without and with
+(or writes) 4 KiB blocks, one at a time, at a paced rate below its fair share, too: what it would do
+one after the other is what the latency says. All is measured twice in one run, without and with
 the attack.
 """
 
@@ -26,6 +27,8 @@ __all__ = ["interference"]
 POLL_NS = 250
 VICTIM_MPPS = 2.0     # below a sixteenth of what the card sends; less beside more attackers:
 SHARED_MPPS = 100.0   # of this it sends no more than its part
+VICTIM_MIOPS = 0.3    # below a tenth of what the card reads or writes; less beside more:
+SHARED_MIOPS = 3.0
 SETTLE_NS = 10_000    # of an attack, before the window opens
 DRAIN_NS = 30_000     # after it: what is later than this is lost
 OPEN_DRAIN_NS = 300_000  # the same for flows that the slow path decides
@@ -80,7 +83,7 @@ class _Timed(NetTransmit):
 
 
 class _TimedDrive(DriveService):
-    """A drive of depth 1 that keeps when each command was submitted."""
+    """A drive of depth 1, paced, that keeps when each command was submitted."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -92,8 +95,8 @@ class _TimedDrive(DriveService):
 
 
 class _Victim:
-    def __init__(self, env, tenants, wire, mpps, mix, opener=None):
-        self.mpps, self.mix, self.opener = mpps, mix, opener
+    def __init__(self, env, tenants, wire, mpps, miops, mix, opener=None):
+        self.mpps, self.miops, self.mix, self.opener = mpps, miops, mix, opener
         self.env, self.flow, self.wire = env, tenants.flows[0], wire
         self.net, self.drive = tenants.net[0], tenants.drives[0]
         self.net_ring = None
@@ -115,7 +118,8 @@ class _Victim:
         out.times = [0] * sent
         # The rate counts from the first offer of this window.
         out.began = env.now_ns - 1000 * sent / self.mpps
-        drive = _TimedDrive(self.drive, self.blocks, None)
+        drive = _TimedDrive(self.drive, self.blocks, None, rate=self.miops)
+        drive.began = env.now_ns - 1000 * self.blocks.offered / self.miops
         drive.times = [0] * self.blocks.offered
         env.begin()
         first_frame = env.first_frame
@@ -213,9 +217,11 @@ async def interference(env, scenario, packets, seed):
     wire = Wire(env)
     line = cocotb.start_soon(wire.run())
     mpps = min(VICTIM_MPPS, SHARED_MPPS / (count + 1))
+    miops = min(VICTIM_MIOPS, SHARED_MIOPS / (count + 1))
     opener = new_flows.Opener(env, tenants.net[1], 1, 2 + count) if served else None
     serving = cocotb.start_soon(controller.slowpath.run()) if served else None
-    victim = _Victim(env, tenants, wire, mpps, "write" if scenario.write else "read", opener)
+    victim = _Victim(env, tenants, wire, mpps, miops, "write" if scenario.write else "read",
+                     opener)
     victim.prepare()
     alone = await victim.window(packets)
     attackers = Attackers(env, tenants.net[mine:], tenants.flows[mine:], OCTETS, wire,
@@ -238,7 +244,8 @@ async def interference(env, scenario, packets, seed):
     return {"operations": 2 * packets, "slope_ns": None, "latency_ns": {
         name: beside.transmit[name] for name in ("p50", "p99", "p999")}, "extra": {
         "attack": scenario.name.removeprefix("interference-"), "attackers": count * (1 + everyone),
-        "attack_events": attackers.events - before, "victim_mpps": mpps, **path,
+        "attack_events": attackers.events - before, "victim_mpps": mpps,
+        "victim_miops": miops, **path,
         "alone": vars(alone), "beside": vars(beside)}}
 
 

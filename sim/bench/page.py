@@ -195,11 +195,14 @@ def page(records, baseline=None):
                         map(_sustained_row, sustained))
     lines += _connections(records)
     for attacks in _attacks(records):
-        rate, count = (attacks[0]["metrics"][key] for key in ("victim_mpps", "attackers"))
+        rate, drive, count = (attacks[0]["metrics"].get(key) for key in (
+            "victim_mpps", "victim_miops", "attackers"))
+        paced = f"{1000 * drive:.3g} a millisecond" if drive else "one after the other"
         lines += [*(["## Interference", ""] if "## Interference" not in lines else []), (
             f"A victim sends and receives {rate:.2g} Mpps (an even part of the line is "
             f"{LINE_MPPS / (1 + count):.2g}) and reads 4 KiB blocks (`-writing`: writes "
-            f"them) one by one, beside {count} attackers. Share of what it had alone; then P50, "
+            f"them) one at a time, {paced}, beside {count} attackers. "
+            "Share of what it had alone; then P50, "
             "P99, P99.9 in ns, alone / beside. The aim is 90 %."), ""]
         lines += _table("| attack | sends | ns | receives | ns | reads | ns |",
                         map(_attack_row, attacks))
