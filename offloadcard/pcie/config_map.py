@@ -64,7 +64,8 @@ STATE = (
     # [pcie-5.0: 7.5.3.4] Relaxed Ordering and No Snoop enabled, Max_Read_Request_Size 512.
     # [pcie-5.0: 6.6.2] Max_Payload_Size survives a function-level reset.
     (Slot.DEVICE,   spec.PCIE + 8, PHYSICAL, 0x79FF, 0x000F_0000, 0x2810, 0x00E0),
-    (Slot.DEVICE,   spec.PCIE + 8, VIRTUAL,  0x000F, 0x000F_0000, 0, 0),
+    # [sriov-1.1: 3.5.4] a VF's errors are told as its PF's bits say.
+    (Slot.DEVICE,   spec.PCIE + 8, VIRTUAL,  0x0000, 0x000F_0000, 0, 0),
     (Slot.DEVICE_2, spec.PCIE + 0x28, PHYSICAL, 0x0010, 0, 0, 0),
     (Slot.UNCORRECTABLE, spec.AER + 0x04, PHYSICAL, 0, _UNCORRECTABLE, 0, 0xFFFF_FFFF),
     (Slot.UNCORRECTABLE, spec.AER + 0x04, VIRTUAL, 0, _UNCORRECTABLE_VF, 0, 0xFFFF_FFFF),

@@ -1,4 +1,4 @@
-"""What is computed from a function's row: its state, its error log, its virtio window."""
+"""What is computed from a function's row: its state, its beginning, its error log, its window."""
 
 # Ref: pcie-5.0, 6.2 (Error Signaling and Logging), 7.8.4 (Advanced Error Reporting)
 # Ref: virtio-1.2, 4.1.4.9 (PCI configuration access capability)
@@ -6,15 +6,18 @@
 from amaranth import *
 
 from . import spec_config as spec
-from .config_map import FLAG_ABSENT, FLAG_CLOSED, Slot
+from .config_map import FLAG_ABSENT, FLAG_CLOSED, SLOTS, Slot
 from .spec import MessageCode
 from .spec_config import FunctionState
 
-__all__ = ["state_of", "log_error", "window_of", "window_data"]
+__all__ = ["state_of", "fresh_row", "log_error", "window_of", "window_data"]
 
 _CORRECTABLE, _NON_FATAL, _FATAL, _UNSUPPORTED = range(16, 20)  # of Device Status
 _ADVISORY = 13  # of the correctable error status
 _SERR     = 8   # of Command
+# Of Status [pcie-5.0: 7.5.1.1.4]
+_SIGNALED_TARGET_ABORT, _RECEIVED_TARGET_ABORT, _RECEIVED_MASTER_ABORT = 27, 28, 29
+_SIGNALED_SYSTEM_ERROR, _DETECTED_PARITY_ERROR = 30, 31
 
 
 def state_of(m, row, kind):
@@ -36,15 +39,30 @@ def state_of(m, row, kind):
     return state
 
 
-def log_error(m, row, row_w, event, rules, messages):
+def fresh_row(m, images, row, kind, sticky):
+    """``row`` as it begins anew, as a new signal of ``m``; ``sticky`` keeps what outlives a
+    function-level reset. ``images`` is a ``ConfigMap``."""
+    fresh = Signal.like(row)
+    with m.Switch(kind):
+        for number in range(spec.KINDS):
+            with m.Case(number):
+                for slot in range(SLOTS):
+                    keep = images.keep[number][slot]
+                    m.d.comb += fresh[slot].eq(
+                        Mux(sticky | (slot == Slot.FLAGS), row[slot] & keep, 0)
+                        | (images.reset[number][slot] & ~Mux(sticky, C(keep, 32), C(0, 32))))
+    return fresh
+
+
+def log_error(m, row, row_w, event, rules, messages, *, silent):
     """Write what ``event`` leaves in ``row`` through the write port ``row_w``; tell the root
     complex by the stream ``messages`` (``error_message``), as far as the function may.
 
-    ``rules`` has the masks and the severity that hold for the function, as
-    ``config_settings.error_rules``. A function without SERR# Enable (a VF has none) sends what its
-    own Device Control lets it.
+    ``rules``, of ``config_settings.error_rules``, hold for the function. ``silent``: it is being
+    reset, or absent.
     """
     # [pcie-5.0: Figure 6-2] the flow of logging
+    own        = Signal()  # it is this function's to log
     bit        = Signal(32)
     fatal      = Signal()
     advisory   = Signal()
@@ -53,10 +71,11 @@ def log_error(m, row, row_w, event, rules, messages):
     first      = Signal()
     device     = Signal(32)
     m.d.comb += [
+        own.eq(~event.master_abort & ~event.target_abort),
         bit.eq(1 << event.error),
         fatal.eq((rules.severity & bit).any()),
         advisory.eq(event.advisory & ~fatal),
-        logged.eq(~advisory | ~rules.correctable_mask[_ADVISORY]),
+        logged.eq(own & (~advisory | ~rules.correctable_mask[_ADVISORY])),
         unmasked.eq(~(rules.mask & bit).any()),
         first.eq(logged & unmasked & (row[Slot.UNCORRECTABLE] == 0)),
         device.eq(row[Slot.DEVICE]
@@ -64,9 +83,9 @@ def log_error(m, row, row_w, event, rules, messages):
                         Mux(fatal, 1 << _FATAL, 1 << _NON_FATAL))
                   | Mux(event.error == spec.ERROR_UNSUPPORTED, 1 << _UNSUPPORTED, 0)),
         row_w.data[Slot.DEVICE].eq(device),
-        row_w.en[Slot.DEVICE].eq(1),
+        row_w.en[Slot.DEVICE].eq(own),
         row_w.data[Slot.CORRECTABLE].eq(row[Slot.CORRECTABLE] | 1 << _ADVISORY),
-        row_w.en[Slot.CORRECTABLE].eq(advisory),
+        row_w.en[Slot.CORRECTABLE].eq(own & advisory),
         row_w.data[Slot.UNCORRECTABLE].eq(row[Slot.UNCORRECTABLE] | bit),
         row_w.en[Slot.UNCORRECTABLE].eq(logged),
         row_w.data[Slot.AER_CONTROL].eq(event.error),  # First Error Pointer
@@ -74,19 +93,25 @@ def log_error(m, row, row_w, event, rules, messages):
     ]
     # [pcie-5.0: 6.2.5, 7.5.3.4] which messages are enabled: bits of Device Control, SERR# Enable
     serr, reports, tells = Signal(), Signal(), Signal()
+    correctable, non_fatal, of_fatal, of_unsupported = rules.device
     m.d.comb += [
-        serr.eq(row[Slot.COMMAND][_SERR]),
-        reports.eq((event.error != spec.ERROR_UNSUPPORTED) | row[Slot.DEVICE][3]),
-        tells.eq(Mux(advisory, logged & reports & row[Slot.DEVICE][0],
-                     unmasked & (serr | reports & Mux(fatal, row[Slot.DEVICE][2],
-                                                      row[Slot.DEVICE][1])))),
+        serr.eq(rules.command[_SERR]),
+        reports.eq((event.error != spec.ERROR_UNSUPPORTED) | of_unsupported),
+        tells.eq(own & ~silent & Mux(
+            advisory, logged & reports & correctable,
+            unmasked & (serr | reports & Mux(fatal, of_fatal, non_fatal)))),
         messages.valid.eq(tells),
         messages.p.function_id.eq(event.function_id),
         messages.p.code.eq(Mux(advisory, MessageCode.ERR_COR, Mux(
             fatal, MessageCode.ERR_FATAL, MessageCode.ERR_NONFATAL))),
-        # [pcie-5.0: 7.5.1.1.4] Signaled System Error
-        row_w.data[Slot.COMMAND].eq(row[Slot.COMMAND] | 1 << 30),
-        row_w.en[Slot.COMMAND].eq(tells & serr & ~advisory),
+        row_w.data[Slot.COMMAND].eq(
+            row[Slot.COMMAND]
+            | (own & (event.error == spec.ERROR_ABORT)) << _SIGNALED_TARGET_ABORT
+            | event.target_abort << _RECEIVED_TARGET_ABORT
+            | event.master_abort << _RECEIVED_MASTER_ABORT
+            | (tells & serr & ~advisory) << _SIGNALED_SYSTEM_ERROR
+            | (own & (event.error == spec.ERROR_POISONED)) << _DETECTED_PARITY_ERROR),
+        row_w.en[Slot.COMMAND].eq(1),
     ]
     for n in range(4):
         m.d.comb += [

@@ -14,9 +14,13 @@ __all__ = ["ConfigSettings", "error_rules"]
 
 
 def error_rules():
-    """What a physical function's AER registers say of errors, its virtual functions' too."""
+    """What a physical function's registers say of errors, its virtual functions' too.
+
+    ``command`` and ``device`` are the low bits of Command and Device Control.
+    """
     # Ref: sriov-1.1, 4.2.1 (a VF has none of these registers; those of its PF apply)
-    return data.StructLayout({"mask": 32, "severity": 32, "correctable_mask": 32})
+    return data.StructLayout({"mask": 32, "severity": 32, "correctable_mask": 32,
+                              "command": 9, "device": 4})
 
 
 class ConfigSettings(wiring.Component):
@@ -89,7 +93,8 @@ class ConfigSettings(wiring.Component):
             own = Signal(row, name=f"own{number}", init={"max_read": 2})
             rows.append(own)
             rules = Signal(error_rules(), name=f"rules{number}", init={
-                name: fresh[number][Slot[name.upper()]] for name in error_rules().members})
+                name: fresh[number][Slot[name.upper()]] & (1 << error_rules()[name].width) - 1
+                for name in error_rules().members})
             m.d.comb += self.rules[number].eq(rules)
             shared = self.settings.pf[number]
             m.d.comb += [

@@ -13,7 +13,7 @@ from . import transactions as words
 from .config_map import FLAG_ABSENT, FLAG_CLOSED, SLOTS, VIRTIO_PCI_DATA, ConfigMap, Slot
 from .config_provider import Provider
 from .config_resolve import Resolver, kind_of
-from .config_row import log_error, state_of, window_data, window_of
+from .config_row import fresh_row, log_error, state_of, window_data, window_of
 from .config_settings import ConfigSettings
 from .functions import error_event, error_message, function_row, settings
 from .transactions import RESET_ALL, RESET_FAMILY, RESET_FUNCTION, RESET_VFS
@@ -177,17 +177,7 @@ class ConfigSpace(wiring.Component):
         m.d.comb += [self.accesses.p.function_id.eq(function),
                      alive.eq(~state.closed & ~state.absent)]
 
-        # The row as it begins anew.
-        fresh = Signal(row_shape)
-        with m.Switch(kind):
-            for number in range(spec.KINDS):
-                with m.Case(number):
-                    for slot in range(SLOTS):
-                        keep = images.keep[number][slot]
-                        m.d.comb += fresh[slot].eq(
-                            Mux(sticky | (slot == Slot.FLAGS), row_r.data[slot] & keep, 0)
-                            | (images.reset[number][slot]
-                               & ~Mux(sticky, C(keep, 32), C(0, 32))))
+        fresh = fresh_row(m, images, row_r.data, kind, sticky)
 
         def send_completion(with_data):
             return [
@@ -272,7 +262,8 @@ class ConfigSpace(wiring.Component):
                 m.next = "REREAD"
 
             with m.State("ERROR"):
-                log_error(m, row_r.data, row_w, error, shared.rules[family], self.messages)
+                log_error(m, row_r.data, row_w, error, shared.rules[family], self.messages,
+                          silent=closed | absent)
                 m.next = "IDLE"
 
             with m.State("PROVIDER"):

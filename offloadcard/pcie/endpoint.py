@@ -20,9 +20,8 @@ from .front import Front
 from .order import Fence, LinkGuard
 from .requester import ReadRequester
 from .requester_flight import Flight
-from .spec import Completion, credits, tlp_beat
+from .spec import Completion, CplStatus, credits, tlp_beat
 from .spec_config import (
-    ERROR_ABORT,
     ERROR_MALFORMED,
     ERROR_POISONED,
     ERROR_TIMEOUT,
@@ -148,7 +147,7 @@ class Endpoint(wiring.Component):
         m.d.comb += [
             flight.pending_function.eq(front.pending_function),
             front.pending.eq(flight.pending),
-            front.passing.eq(requester.passing),
+            front.passing.eq(requester.passing | writer.passing),
             front.interrupt_decided.eq(writer.interrupt_decided),
             front.link_up.eq(link_up),
         ]
@@ -199,15 +198,27 @@ class Endpoint(wiring.Component):
 
         # News for the front's error log, and counters.
         notices = requester.notices
+        answer  = Signal(Completion)
+        aborted, malformed = Signal(), Signal()
+        m.d.comb += [
+            answer.eq(notices.header),
+            # [pcie-5.0: 2.3.2] a memory read cannot be answered with CRS.
+            malformed.eq(notices.malformed | notices.aborted & (answer.status == CplStatus.CRS)),
+            aborted.eq(notices.aborted & ~malformed),
+        ]
         m.d.sync += [
             front.errors.valid.eq(notices.unexpected | notices.malformed | notices.poisoned
                                   | notices.aborted | notices.timed_out),
-            front.errors.p.function_id.eq(notices.function_id),
+            # [sriov-1.1: 4.2.1.3] no virtual function has a bit for malformed TLPs.
+            front.errors.p.function_id.eq(Mux(malformed, 0, notices.function_id)),
             front.errors.p.header.eq(notices.header),
             front.errors.p.advisory.eq(notices.unexpected),
+            front.errors.p.target_abort.eq(aborted & (answer.status == CplStatus.CA)),
+            # [pcie-5.0: 2.2.9] an unknown status is UR.
+            front.errors.p.master_abort.eq(aborted & (answer.status != CplStatus.CA)),
+            front.errors.p.error.eq(ERROR_MALFORMED),
         ]
-        for name, bit in (("unexpected", ERROR_UNEXPECTED), ("malformed", ERROR_MALFORMED),
-                          ("poisoned", ERROR_POISONED), ("aborted", ERROR_ABORT),
+        for name, bit in (("unexpected", ERROR_UNEXPECTED), ("poisoned", ERROR_POISONED),
                           ("timed_out", ERROR_TIMEOUT)):
             with m.If(notices[name]):
                 m.d.sync += front.errors.p.error.eq(bit)

@@ -59,8 +59,8 @@ class Front(wiring.Component):
     rows : ``Out(stream.Signature(function_row(...), always_ready=True))``
         News of the function table.
     passing : ``In(1)``
-        A DMA read that earlier news let through has not left yet. The completion of a
-        configuration write waits for it, and for the messages before the news.
+        A DMA read or an error message that earlier news let through has not left yet. The
+        completion of a configuration write waits for it, and for the interrupts before the news.
     settings : ``Out(settings(...))``
         Bus number, sizes and enables; registers.
     errors : ``In(stream.Signature(error_event(...), always_ready=True))``
@@ -129,7 +129,8 @@ class Front(wiring.Component):
         out("requester_lifecycle", lifecycle.requester)
         out("management", space.management)
         out("rows", space.rows)
-        out("messages", space.messages)
+        m.d.sync += [self.messages.payload.eq(space.messages.payload),
+                     self.messages.valid.eq(space.messages.valid)]
         m.d.comb += [
             self.released.eq(target.released),
             self.settings.eq(space.settings),

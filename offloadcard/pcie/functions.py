@@ -58,12 +58,19 @@ def settings(*, function_id_width):
 
 
 def error_event(*, function_id_width):
-    """An error to be logged in the function's AER registers. Lossy: never stalls its cause."""
+    """An error to be logged in the function's registers. Lossy: never stalls its cause.
+
+    A read that its completer refused is logged and told by the completer; the function keeps that
+    in Status, and ``error`` means nothing.
+    """
+    # Ref: pcie-5.0, 6.2.3.2.4 (Advisory Non-Fatal Error Cases), 7.5.1.1.4 (Status Register)
     return data.StructLayout({
-        "function_id": function_id_width,
-        "error":       5,    # bit of the uncorrectable error status
-        "advisory":    1,    # the requester was told by a completion: advisory non-fatal
-        "header":      data.ArrayLayout(32, 4),
+        "function_id":  function_id_width,
+        "error":        5,    # bit of the uncorrectable error status
+        "advisory":     1,    # the requester was told by a completion: advisory non-fatal
+        "master_abort": 1,    # a completion came with UR
+        "target_abort": 1,    # or with CA
+        "header":       data.ArrayLayout(32, 4),
     })
 
 

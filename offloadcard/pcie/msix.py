@@ -21,6 +21,7 @@ from . import spec_config as spec
 from .config_resolve import kind_of
 from .functions import function_row
 from .msix_bank import MsixBank
+from .order import Stragglers
 
 __all__ = ["Msix"]
 
@@ -129,15 +130,13 @@ class Msix(wiring.Component):
         wiring.connect(m, last_words.o, wiring.flipped(self.drained))
 
         # News: messages before them leave the banks, then are decided outside.
-        outside, owed = Signal(4), Signal(4)  # messages
-        in_banks = Signal()
-        m.d.comb += [in_banks.eq(banks[0].passing | banks[1].passing),
-                     self.passing.eq(in_banks | (owed != 0))]
-        m.d.sync += outside.eq(outside + (self.writes.valid & self.writes.ready) - self.decided)
-        with m.If(in_banks):
-            m.d.sync += owed.eq(outside + (self.writes.valid & self.writes.ready) - self.decided)
-        with m.Elif(self.decided & (owed != 0)):
-            m.d.sync += owed.eq(owed - 1)
+        m.submodules.outside = outside = Stragglers(most=15)
+        m.d.comb += [
+            outside.came.eq(self.writes.valid & self.writes.ready),
+            outside.left.eq(self.decided),
+            outside.news.eq(banks[0].passing | banks[1].passing),
+            self.passing.eq(outside.news | outside.passing),
+        ]
         # One read is under way in the lane, so the answers never meet.
         net, nvme = banks
         family = kind_of(m, config, self.requests.p.function_id)[0]

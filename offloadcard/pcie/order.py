@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Queue
 
-__all__ = ["COUNT_WIDTH", "Fence", "LinkGuard"]
+__all__ = ["COUNT_WIDTH", "Fence", "LinkGuard", "Stragglers"]
 
 COUNT_WIDTH = 32  # of the counts of writes; at 250 M writes a second 2**31 of them take 8 s
 
@@ -130,5 +130,49 @@ class LinkGuard(wiring.Component):
         ]
         with m.If(drop & self.i.valid):
             m.d.sync += tail.eq(~self.last)
+
+        return m
+
+
+class Stragglers(wiring.Component):
+    """Whether any of those is still inside that had come before the last news.
+
+    Who comes later never makes it longer: they leave in the order in which they came.
+
+    Timing
+    ------
+    One may come and one leave in a cycle. ``passing`` counts those that came in the cycle of the
+    news, from the next cycle on.
+
+    Parameters
+    ----------
+    most : int
+        How many are inside at once.
+
+    Members
+    -------
+    came, left : ``In(1)``
+        One has come; one has left.
+    news : ``In(1)``
+        From here on the new rule holds.
+    passing : ``Out(1)``
+        One of an earlier rule is inside.
+    """
+
+    def __init__(self, *, most):
+        self.most = most
+        super().__init__({"came": In(1), "left": In(1), "news": In(1), "passing": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+
+        inside, owed = Signal(range(self.most + 1)), Signal(range(self.most + 1))
+        after = Signal.like(inside)
+        m.d.comb += [after.eq(inside + self.came - self.left), self.passing.eq(owed != 0)]
+        m.d.sync += inside.eq(after)
+        with m.If(self.news):
+            m.d.sync += owed.eq(after)
+        with m.Elif(self.left & (owed != 0)):
+            m.d.sync += owed.eq(owed - 1)
 
         return m

@@ -13,7 +13,7 @@ from ..rtl.ports import WRITE_MAX, DmaWritePort, attributes, dma_write_beat
 from .credits import CreditGate
 from .functions import error_message, function_row, routing_id, settings
 from .header import memory_request, message_request
-from .order import COUNT_WIDTH, LinkGuard
+from .order import COUNT_WIDTH, LinkGuard, Stragglers
 from .requester_cut import Cutter
 from .requester_gate import Gate
 from .spec import MPS_OCTETS, credit, payload_credits, tlp_beat
@@ -21,7 +21,8 @@ from .writer_funnel import Funnel, funnel_tlp, posted_beat
 
 __all__ = ["Writer"]
 
-LINES = 32  # of the data path that wait between the ports and their TLPs
+LINES    = 32  # of the data path that wait between the ports and their TLPs
+MESSAGES = 8   # that wait for a place between them
 
 
 class Writer(wiring.Component):
@@ -47,7 +48,7 @@ class Writer(wiring.Component):
     interrupts : ``In(stream.Signature(dma_write_beat(...)))``
         MSI-X messages; they get no answer.
     messages : ``In(stream.Signature(error_message(...), always_ready=True))``
-        For the root complex; they leave between writes, and up to 7 wait. More are lost.
+        For the root complex; they leave between writes, and up to 8 wait. More are lost.
     writes : ``Out(stream.Signature(tlp_beat(...)))``
         MWr and Msg TLPs.
     accepted, departed : ``Out(COUNT_WIDTH)``
@@ -56,6 +57,8 @@ class Writer(wiring.Component):
         The function of a write that is being accepted; of one that has left.
     refused : ``Out(1)``
         A write was refused, for one cycle.
+    passing : ``Out(1)``
+        An error message from before the last news has not left yet.
     interrupt_decided : ``Out(1)``
         A message was accepted or refused, and counted, in the cycle before.
     rows, settings : ``In``
@@ -82,6 +85,7 @@ class Writer(wiring.Component):
             "begun":      Out(event),
             "ended":      Out(event),
             "refused":    Out(1),
+            "passing":    Out(1),
             "interrupt_decided": Out(1),
             "rows":       In(stream.Signature(function_row(**self.ids), always_ready=True)),
             "settings":   In(settings(**self.ids)),
@@ -169,7 +173,8 @@ class Writer(wiring.Component):
         enough = Signal()
         need   = Signal.like(credits.data)
         # A message takes its turn behind a whole write, decided a cycle before.
-        m.submodules.messages = messages = Queue(self.messages.payload.shape(), depth=8)
+        m.submodules.messages = messages = Queue(self.messages.payload.shape(),
+                                                       depth=MESSAGES)
         tells, inside = Signal(), Signal()
         told = Signal(data.ArrayLayout(32, 4))
         m.d.sync += told.as_value().eq(message_request(
@@ -203,6 +208,7 @@ class Writer(wiring.Component):
             ready.i.p.span.eq(Mux(tells, 0, piece.octets + piece.address[:2])),
             ready.i.p.begin.eq(Mux(tells, 0, piece.offset - piece.address[:2])),
             ready.i.p.final.eq(piece.last & ~tells),
+            ready.i.p.message.eq(tells),
         ]
         wiring.connect(m, ready.o, funnel.tlps)
         wiring.connect(m, lines.o, funnel.lines)
@@ -223,5 +229,12 @@ class Writer(wiring.Component):
         ]
         with m.If(leaves):
             m.d.sync += self.departed.eq(self.departed + 1)
+        m.submodules.stragglers = stragglers = Stragglers(most=MESSAGES + 7)
+        m.d.comb += [
+            stragglers.came.eq(messages.i.valid & messages.i.ready),
+            stragglers.left.eq(guard.i.valid & guard.i.ready & guard.i.p.message),
+            stragglers.news.eq(self.rows.valid),
+            self.passing.eq(stragglers.passing),
+        ]
 
         return m

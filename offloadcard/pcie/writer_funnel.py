@@ -24,15 +24,17 @@ def funnel_tlp(*, function_id_width, octets_max):
         "span":        range(octets_max + 4),
         "begin":       6,
         "final":       1,  # the write's last TLP
+        "message":     1,  # an error message, no write
     })
 
 
 def posted_beat(*, data_width, function_id_width):
-    """A beat of MWr; ``final`` with ``last``: the write has left whole."""
+    """A beat of MWr or Msg; ``final`` with ``last``: the write has left whole."""
     return data.StructLayout({
         "tlp":         tlp_beat(data_width=data_width),
         "function_id": function_id_width,
         "final":       1,
+        "message":     1,
     })
 
 
@@ -136,6 +138,7 @@ class Funnel(wiring.Component):
                 stage1.tlp.last.eq(last),
                 stage1.function_id.eq(tlp.function_id),
                 stage1.final.eq(tlp.final & last),
+                stage1.message.eq(tlp.message),
                 valid2.eq(valid1),
                 stage2.eq(stage1),
                 stage2.tlp.data.eq(rotate_left(m, mixed, mixed_turn, name="out")),

@@ -14,19 +14,21 @@ std::vector<std::string> violations;
 
 static std::unordered_set<uint32_t> tags;  // requester id << 8 | tag
 static std::unordered_map<unsigned, unsigned> in_flight;
-static std::unordered_map<unsigned, bool> masters;
-static std::unordered_map<unsigned, unsigned> reports;  // Device Control's four; 16: SERR# Enable
+// What a function may do: Device Control's four reports, SERR# Enable, Bus Master Enable.
+enum : unsigned { REPORTS = 15, SERR = 16, MASTER = 32 };
+static std::unordered_map<unsigned, unsigned> rights;
+struct Write {
+    unsigned bdf, given;
+};
+static std::unordered_map<unsigned, Write> writes;  // by tag: at the card, not completed
+static unsigned physical[2];  // ids of the two
 static bool vf_enable[2];
 static unsigned capability;  // offset of the PCI Express capability, the same in all functions
 constexpr size_t KEPT = 1000;  // more than that helps nobody
 
 void reset() {
     violations.clear();
-    tags.clear();
-    in_flight.clear();
-    masters.clear();
-    reports.clear();
-    vf_enable[0] = vf_enable[1] = false;
+    link_down();
 }
 
 void violation(const char *format, ...) {
@@ -43,8 +45,8 @@ void violation(const char *format, ...) {
 void set_capability(unsigned offset) { capability = offset; }
 
 void link_down() {
-    masters.clear();
-    reports.clear();
+    rights.clear();
+    writes.clear();
     tags.clear();
     in_flight.clear();
     vf_enable[0] = vf_enable[1] = false;
@@ -59,19 +61,48 @@ static unsigned family(unsigned bdf) {
 // [sriov-1.1: 3.3.3.1] VFs begin anew with VF Enable, none of them bus master.
 static void vfs_enabled(unsigned pf, bool enable) {
     if (enable && !vf_enable[pf])
-        for (auto &[bdf, master] : masters)
-            if ((bdf & 0xff) >= 2 && family(bdf) == pf) master = false;
+        for (auto &[bdf, right] : rights)
+            if ((bdf & 0xff) >= 2 && family(bdf) == pf) right &= ~MASTER;
     vf_enable[pf] = enable;
 }
 
+// The rights that a write decides on; those that it gives.
+static unsigned decided(unsigned offset, unsigned size, uint32_t value, unsigned &given) {
+    given = 0;
+    // [pcie-5.0: 7.5.1.1.3] Command: bit 2, Bus Master Enable; bit 8, SERR# Enable.
+    if (offset == 4) {
+        given = (value & 4 ? MASTER : 0) | (size >= 2 && value & 0x100 ? SERR : 0);
+        return MASTER | (size >= 2 ? SERR : 0);
+    }
+    if (!capability || offset != capability + 8) return 0;
+    if (size >= 2 && value >> 15 & 1) return REPORTS | SERR | MASTER;  // FLR
+    given = value & REPORTS;
+    return REPORTS;
+}
+
+void asked(unsigned tag, unsigned bdf, unsigned offset, unsigned size, uint32_t value) {
+    unsigned given;
+    decided(offset, size, value, given);
+    writes[tag] = {bdf, given};
+}
+
+void answered(unsigned tag) { writes.erase(tag); }
+
+// What a function may do by one of the writes that it has seen, or that it may have seen.
+static unsigned rights_of(unsigned bdf) {
+    auto found = rights.find(bdf);
+    unsigned may = found == rights.end() ? 0 : found->second;
+    for (auto &[tag, write] : writes)
+        if (write.bdf == bdf) may |= write.given;
+    return may;
+}
+
 void configured(unsigned bdf, unsigned offset, unsigned size, uint32_t value) {
-    // [pcie-5.0: 7.5.1.1.3] Command: bit 2, Bus Master Enable.
-    if (offset == 4) masters[bdf] = value >> 2 & 1;
-    if (offset == 4) reports[bdf] = (reports[bdf] & 15) | (size >= 2 && value >> 8 & 1) << 4;
+    unsigned given, mask = decided(offset, size, value, given);
+    rights[bdf] = (rights[bdf] & ~mask) | given;
+    if ((bdf & 0xff) <= 1) physical[bdf & 1] = bdf;
     // [pcie-5.0: 7.5.3.4] Device Control: function 0's sizes hold for the device.
     if (capability && offset == capability + 8 && size >= 2) {
-        if (value >> 15 & 1) masters[bdf] = false;  // FLR
-        reports[bdf] = value >> 15 & 1 ? 0 : (reports[bdf] & 16) | (value & 15);
         if ((bdf & 0xff) == 0) settings::chosen.mps = 128 << (value >> 5 & 7);
         if ((bdf & 0xff) == 0) {  // VFs follow their PF
             settings::chosen.mrrs = 128 << (value >> 12 & 7);
@@ -122,8 +153,7 @@ static void check_memory(const tlp::Tlp &t) {
         violation("MRd of %04x: tag %u while Extended Tag is off", requester, t.tag());
     if (t.is_memory_read() && tags.count(requester << 8 | t.tag()))
         violation("MRd of %04x: tag %u is in flight", requester, t.tag());
-    auto master = masters.find(requester);
-    if (master == masters.end() || !master->second)
+    if (!(rights_of(requester) & MASTER))
         violation("%s of %04x at %llx while it is not bus master", name, requester,
                   (unsigned long long)address);
 }
@@ -134,11 +164,10 @@ static void check_message(const tlp::Tlp &t) {
     if (t.fmt_type() != tlp::MSG || t.dw[0] & 0x3ff || t.tag() || t.dw[2] || t.dw[3])
         violation("Msg of %04x: not one to the root complex without data: %08x %08x %08x %08x",
                   requester, t.dw[0], t.dw[1], t.dw[2], t.dw[3]);
-    auto found = reports.find(requester);
-    unsigned enabled = found == reports.end() ? 0 : found->second;
-    unsigned wanted = code == 0x30 ? 1 : code == 0x31 ? 2 | 16 : code == 0x33 ? 4 | 16 : 0;
+    // [sriov-1.1: 4.2.1.1] the physical function's bits hold for its virtual ones
+    unsigned wanted = code == 0x30 ? 1 : code == 0x31 ? 2 | SERR : code == 0x33 ? 4 | SERR : 0;
     if (!wanted) violation("Msg of %04x: code %02x", requester, code);
-    else if (!(enabled & wanted))
+    else if (!(rights_of(physical[family(requester)]) & wanted))
         violation("Msg %02x of %04x is not enabled there", code, requester);
 }
 

@@ -15,7 +15,10 @@ void violation(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // What the card sent, in the order of its handshakes, before it is put on the wire.
 void check(const tlp::Tlp &t);
-// A configuration write that the card has answered: bus mastering and sizes follow from it.
+// A configuration write that the card has seen whole: from here on it may be so.
+void asked(unsigned tag, unsigned bdf, unsigned offset, unsigned size, uint32_t value);
+void answered(unsigned tag);
+// One that it has answered: it is so. Bus mastering, messages and sizes follow from it.
 void configured(unsigned bdf, unsigned offset, unsigned size, uint32_t value);
 void set_capability(unsigned offset);  // of the PCI Express capability, in every function
 void link_down();

@@ -31,7 +31,7 @@ struct Read {
 
 struct Request {
     Tlp t;
-    uint32_t purpose, function, ticket, value;
+    uint32_t purpose, function, ticket;
 };
 
 static std::deque<Read> waiting;  // until the root complex dequeues them
@@ -261,14 +261,14 @@ static void send(Request &&request) {
     next_tag = (next_tag + 1) & 0xff;
 }
 
-static uint32_t ask(Tlp &&t, uint32_t purpose, uint32_t function, uint32_t value = 0) {
+static uint32_t ask(Tlp &&t, uint32_t purpose, uint32_t function) {
     uint32_t ticket = next_ticket++;
     answers[ticket] = Answer();
     if (!link::is_up) {
         end(ticket, tlp::UR, {});
         return ticket;
     }
-    send({std::move(t), purpose, function, ticket, value});
+    send({std::move(t), purpose, function, ticket});
     return ticket;
 }
 
@@ -296,7 +296,7 @@ uint32_t config(bool write, bool type1, unsigned bdf, unsigned offset, unsigned 
         t.data.assign(4, 0);
         memcpy(t.data.data() + (offset & 3), &value, size);
     }
-    return ask(std::move(t), ledger::CONFIG, bdf, value);
+    return ask(std::move(t), ledger::CONFIG, bdf);
 }
 
 uint32_t raw(const uint32_t *dw, const uint8_t *octets, unsigned length, bool answered) {
@@ -313,14 +313,35 @@ uint32_t purpose_of_completion(const Tlp &t) {
     return found == tagged.end() ? uint32_t(ledger::UNKNOWN) : found->second.purpose;
 }
 
+// The octets that a configuration write writes, lowest first, and where.
+static uint32_t written(const Tlp &t, unsigned &offset) {
+    unsigned skip = t.first_skip();
+    uint32_t value = 0;
+    memcpy(&value, t.data.data() + skip, t.octets());
+    offset = (t.dw[2] & 0xffc) + skip;
+    return value;
+}
+
+static bool is_config_write(const Tlp &t) {
+    return t.is_config() && t.has_data() && t.data.size() == 4 && t.octets();
+}
+
+void request_reached_card(const Tlp &t) {
+    if (!is_config_write(t)) return;
+    unsigned offset;
+    uint32_t value = written(t, offset);
+    monitor::asked(t.tag(), t.dw[2] >> 16, offset, t.octets(), value);
+}
+
 void completion_left_card(const Tlp &t) {
+    monitor::answered(t.completed_tag());
     auto found = tagged.find(t.completed_tag());
     if (found == tagged.end() || t.status() != tlp::SC) return;
-    const Tlp &asked = found->second.t;
-    if (asked.is_config() && asked.has_data()) {
-        unsigned skip = asked.first_skip(), offset = (asked.dw[2] & 0xffc) + skip;
-        monitor::configured(asked.dw[2] >> 16, offset, asked.octets(), found->second.value);
-    }
+    const Tlp &request = found->second.t;
+    if (!is_config_write(request)) return;
+    unsigned offset;
+    uint32_t value = written(request, offset);
+    monitor::configured(request.dw[2] >> 16, offset, request.octets(), value);
 }
 
 Answer *answer_of(uint32_t ticket) {

@@ -20,6 +20,7 @@ void arrived(tlp::Tlp &&t, uint32_t purpose);
 void tick();
 bool next_completion(tlp::Tlp &t, uint32_t &purpose, uint32_t &function);
 uint32_t purpose_of_completion(const tlp::Tlp &t);
+void request_reached_card(const tlp::Tlp &t);
 void completion_left_card(const tlp::Tlp &t);
 
 // The host's own requests. A ticket names a non-posted one until it is taken back.

@@ -90,6 +90,7 @@ void get_tlp(svBitVecVal *beat, std::deque<link::Arrival> &queue, unsigned &sent
         (t.status() != tlp::SC ||
          4 * t.length_dw() - (t.lower_address() & 3) >= t.byte_count()))
         monitor::read_ended(t.completed_requester(), t.completed_tag());
+    root::request_reached_card(t);
     sent = 0;
     queue.pop_front();
 }

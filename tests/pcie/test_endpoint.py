@@ -10,7 +10,7 @@ from offloadcard.pcie import spec, spec_config
 from offloadcard.pcie.endpoint import Endpoint
 from tests.pcie.guest import Guest, simulate
 from tests.pcie.world import World
-from tests.support.completer import beats_of, completion, parse_request
+from tests.support.completer import beats_of, completion, header_bits, parse_request
 from tests.support.streams import stream_put
 
 NET_VF, NVME_VF = 2, 4
@@ -49,7 +49,12 @@ class Card:
                 ctx.set(port.ready, ready)
                 *_, valid, beat = await ctx.tick().sample(port.valid, port.payload)
                 if valid and ready and beat.first:
-                    self.log.append((self.cycle, name, parse_request(beat.header)))
+                    message = spec.Message.from_bits(header_bits(beat.header))
+                    if message["type"] >> 3 == spec.Type.MESSAGE >> 3:
+                        self.log.append((self.cycle, "message", (message.requester_id,
+                                                                 message.code)))
+                    else:
+                        self.log.append((self.cycle, name, parse_request(beat.header)))
         return process
 
     def watch(self, kind):
@@ -103,10 +108,12 @@ class Card:
             "function_id": function_id, "address": address, "length": 8, "tag": tag,
             "data": list(range(8)), "first": 1, "last": 1})
 
-    async def complete(self, ctx, request, octets):
+    async def complete(self, ctx, request, octets, *, status=0, lower=None):
+        """A completion of ``octets``; with a status that is not success, without them."""
         for beat in beats_of(*completion(
-                requester_id=request["requester_id"], tag=request["tag"],
-                byte_count=len(octets), lower=request["address"], octets=octets), 64):
+                requester_id=request["requester_id"], tag=request["tag"], status=status,
+                byte_count=len(octets), lower=request["address"] if lower is None else lower,
+                octets=None if status else octets), 64):
             ctx.set(self.dut.rx_completions.payload, beat)
             ctx.set(self.dut.rx_completions.valid, 1)
             await ctx.tick()

@@ -1,11 +1,13 @@
 """Fence and LinkGuard: what may not pass a write does not; what the link drops is gone whole."""
 
+import random
+
 import pytest
 from amaranth import *
 from amaranth.hdl import Assert, Assume
 from amaranth.lib import data
 
-from offloadcard.pcie.order import Fence, LinkGuard
+from offloadcard.pcie.order import Fence, LinkGuard, Stragglers
 from tests.pcie.guest import simulate
 from tests.support.formal import ProofFailed, prove
 from tests.support.streams import stream_get, stream_put
@@ -54,6 +56,29 @@ def test_a_tlp_is_dropped_to_its_end():
 
     simulate(dut, run)
     assert seen == [0, 4, 5]
+
+
+def test_stragglers_are_those_before_the_news():
+    """Any order of arrivals, leavers and news: `passing` while one of an older rule is inside."""
+    dut, rng = Stragglers(most=7), random.Random(1)
+
+    async def run(ctx):
+        rule, inside = 0, []
+        for _ in range(3000):
+            assert ctx.get(dut.passing) == any(mark < rule for mark in inside)
+            left = bool(inside) and rng.random() < 0.4
+            came = len(inside) < 7 and rng.random() < 0.4
+            news = rng.random() < 0.1
+            for name, happens in (("left", left), ("came", came), ("news", news)):
+                ctx.set(getattr(dut, name), happens)
+            if came:
+                inside.append(rule)
+            if left:
+                inside.pop(0)
+            rule += news
+            await ctx.tick()
+
+    simulate(dut, run)
 
 
 MARKED = data.StructLayout({"mark": 1})

@@ -63,10 +63,39 @@ async def messages_are_judged(dut):
         assert "not enabled" in (await judged(0x3000_0000, nonfatal, 0, 0))[0]
         await env.bus.config_write(0x0100, control, 2, 2)
         assert not await judged(0x3000_0000, nonfatal, 0, 0)
+        # A virtual function's own bits are nobody's; its physical one's are.
+        vf = TINY.first_net_vf
+        assert not await judged(0x3000_0000, nonfatal + (vf << 16), 0, 0)
+        await env.bus.config_write(0x0100, control, 2, 0)
+        await env.bus.config_write(0x0100 | vf, control, 2, 2)
+        assert "not enabled" in (await judged(0x3000_0000, nonfatal + (vf << 16), 0, 0))[0]
         assert "not one to the root" in (await judged(0x3400_0000, nonfatal, 0, 0))[0]
         assert "code 32" in (await judged(0x3000_0000, nonfatal + 1, 0, 0))[0]
         log = env.world.log(Event.MESSAGE)
-        assert list(zip(log["a"], log["b"]))[2] == (0x0100, 0x31) and len(log) == 5
+        assert list(zip(log["a"], log["b"]))[2] == (0x0100, 0x31) and len(log) == 7
+
+
+@cocotb.test()
+async def a_write_may_hold_before_its_completion(dut):
+    """What it gives, from its arrival on; what it takes, from its completion on."""
+    async with Env(dut, TINY) as env:
+        control, message = spec_config.PCIE + 8, [0x3000_0000, 0x0100 << 16 | 0x31, 0, 0]
+
+        async def judged(value, *headers):
+            ticket = env.world.config(True, 0x0100, control, 2, value)
+            for header in headers:
+                env.mmio_write(BAR, order(header))
+            assert (await env.answer(ticket))[0] == 0
+            await env.bus.sleep(1_000)
+            found = env.world.violations()
+            env.world.violations_clear()
+            return len(found)
+
+        await master(env)
+        assert await judged(2, message) == 0
+        assert await judged(0, message) == 0
+        assert await judged(0, message) == 1
+        assert await judged(1, message) == 1
 
 
 @cocotb.test()

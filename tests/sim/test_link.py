@@ -20,7 +20,8 @@ def puppet(width=512):
 
 ANY_WIDTH = ["config_space_answers", "frames_turn_round", "mailboxes_and_dram"]
 # An order fits one beat at 512 bits only.
-ONE_BEAT  = ["memory_is_written_and_read", "messages_are_judged"]
+ONE_BEAT  = ["memory_is_written_and_read", "messages_are_judged",
+             "a_write_may_hold_before_its_completion"]
 
 
 @pytest.mark.system

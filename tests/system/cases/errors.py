@@ -174,7 +174,8 @@ async def error_messages(dut):
         here = {"address_high": base >> 32, "address_low": (base & 0xFFFF_FFFF) >> 2}
         nowhere = {"address_high": 0x7F, "address_low": 0x100}
         cor, nonfatal, fatal = (MessageCode[f"ERR_{name}"] for name in ("COR", "NONFATAL", "FATAL"))
-        express = red.capability(PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL
+        express = pf0.capability(PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL
+        own = red.capability(PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL
 
         async def seen(*expected):
             before = len(env.world.log(Event.MESSAGE))
@@ -190,22 +191,23 @@ async def error_messages(dut):
             found = [(int(a), int(b)) for a, b in zip(log["a"], log["b"])]
             assert found == list(expected), (found, expected)
 
-        await seen()                             # nothing is enabled
-        await red.update(express, 2, set=0b0111)
+        await red.update(own, 2, set=0b1111)
+        await seen()                             # nothing is enabled: a VF has no such bits
+        await pf0.update(express, 2, set=0b0111)
         await seen((red.rid, nonfatal))          # poison; unsupported requests are not reported
-        await red.update(express, 2, set=0b1000)
-        told = [(red.rid, nonfatal)] * 2
+        await pf0.update(express, 2, set=0b1000)
+        told = [(red.rid, nonfatal)] * 2 + [(pf0.rid, nonfatal)]
         await seen(*told)                        # [pcie-5.0: 7.8.4.6] advisory ones are masked
         advisory = pf0.extended_capability(PCI_EXT_CAP_ID_ERR) + PCI_ERR_COR_MASK
         await pf0.update(advisory, 4, clear=PCI_ERR_COR_ADV_NFAT)
         await seen((red.rid, cor), *told)
-        await red.update(express, 2, clear=0b0011)
+        await pf0.update(express, 2, clear=0b1111)
         await pf0.update(PCI_COMMAND, 2, set=PCI_COMMAND_SERR)
-        await seen((pf0.rid, nonfatal))          # SERR# Enable alone
-        assert await pf0.read(PCI_COMMAND + 2, 2) & PCI_STATUS_SIG_SYSTEM_ERROR
+        await seen(*told)                        # SERR# Enable alone
+        for function in (red, pf0):
+            assert await function.read(PCI_COMMAND + 2, 2) & PCI_STATUS_SIG_SYSTEM_ERROR
         severity = pf0.extended_capability(PCI_EXT_CAP_ID_ERR) + PCI_ERR_UNCOR_SEVER
         await pf0.update(severity, 4, set=PCI_ERR_UNC_UNSUP | PCI_ERR_UNC_POISON_TLP)
-        await red.update(express, 2, set=0b0100)
         # Severity is the physical function's, for its virtual ones too.
         await seen((red.rid, fatal), (red.rid, fatal), (pf0.rid, fatal))
         mask = pf0.extended_capability(PCI_EXT_CAP_ID_ERR) + PCI_ERR_UNCOR_MASK
