@@ -21,7 +21,7 @@ class CardConfig:
     nvme_vfs: int = 126
     function_id_width: int = 8       # up to 12
     pcie_tags: int = 256             # DMA reads in flight; each owns READ_MAX octets of buffer
-    read_window_octets: int = 24 * 1024  # asked for at once, late answers apart
+    read_window_octets: int = 16 * 1024  # asked for at once, late answers apart
     completion_timeout_us: int = 50_000
     virtio_queue_size: int = 1024
     virtio_queue_pairs: int = 8      # contexts are sized by it
@@ -99,7 +99,7 @@ class CardConfig:
 
 MODEL = CardConfig()
 SMALL = replace(MODEL, name="small", data_width=128, virtio_net_vfs=7, nvme_vfs=7,
-                function_id_width=4, pcie_tags=64, read_window_octets=8 * 1024,
+                function_id_width=4, pcie_tags=64, read_window_octets=4 * 1024,
                 virtio_queue_size=256, virtio_queue_pairs=2, nvme_io_queues=4,
                 nvme_queue_size=256, gft_flows=1024,
                 gft_packet_buffer_octets=32 * 1024, gft_exception_octets=32 * 1024,

@@ -1,11 +1,11 @@
 """A victim alone, then beside attackers: what is left of its rate, and what its latency becomes.
 
 The victim sends minimum frames at a paced rate below its fair share, receives as many, and reads
-(or writes) 4 KiB blocks, one at a time, at a paced rate below its fair share, too: what it would do
-one after the other is what the latency says. All is measured twice in one run, without and with
-the attack.
+(or writes) 4 KiB blocks, at a paced rate below its fair share, too: what it would do one after the
+other is what the latency says. All is measured twice in one run, without and with the attack.
 """
 
+from collections import Counter
 from types import SimpleNamespace
 
 import cocotb
@@ -29,6 +29,7 @@ VICTIM_MPPS = 2.0     # below a sixteenth of what the card sends; less beside mo
 SHARED_MPPS = 100.0   # of this it sends no more than its part
 VICTIM_MIOPS = 0.3    # below a tenth of what the card reads or writes; less beside more:
 SHARED_MIOPS = 3.0
+BLOCKS = 4            # in flight at most
 SETTLE_NS = 10_000    # of an attack, before the window opens
 DRAIN_NS = 30_000     # after it: what is later than this is lost
 OPEN_DRAIN_NS = 300_000  # the same for flows that the slow path decides
@@ -83,15 +84,26 @@ class _Timed(NetTransmit):
 
 
 class _TimedDrive(DriveService):
-    """A drive of depth 1, paced, that keeps when each command was submitted."""
+    """A paced drive that keeps when each command was submitted."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.times = []
 
     def ring_bell(self):
-        self.times.append(self.bus.now_ns())
+        self.times += [self.bus.now_ns()] * (self.ring.offered - len(self.times))
         super().ring_bell()
+
+    def of_completions(self, first):
+        """When the commands of completions from number ``first`` on were submitted."""
+        given = {}
+        for number, cid in enumerate(self.ring.given):
+            given.setdefault(cid, []).append(number)
+        turn, times = Counter(), []
+        for cid in self.ring.cids:
+            times.append(self.times[given[cid][turn[cid]]])
+            turn[cid] += 1
+        return times[first:]
 
 
 class _Victim:
@@ -108,7 +120,8 @@ class _Victim:
         self.net.tx.avail_idx = 0
         self.transmit = Ring(self.net.tx)
         self.receive = NetReceive(self.net, Ring(self.net.rx, posted=True))
-        self.blocks = Drive(self.drive.queues[1], 1, command_maker(self.drive, 4096, self.mix, 1))
+        self.blocks = Drive(self.drive.queues[1], BLOCKS,
+                            command_maker(self.drive, 4096, self.mix, BLOCKS))
 
     async def window(self, frames):
         """Send, receive and read for as long as ``frames`` take; what was seen."""
@@ -120,14 +133,12 @@ class _Victim:
         out.began = env.now_ns - 1000 * sent / self.mpps
         drive = _TimedDrive(self.drive, self.blocks, None, rate=self.miops)
         drive.began = env.now_ns - 1000 * self.blocks.offered / self.miops
-        drive.times = [0] * self.blocks.offered
+        drive.times = [env.now_ns] * self.blocks.offered  # in flight from the window before
         env.begin()
         first_frame = env.first_frame
         start_ps = world.now_ps
         self.wire.add("victim", [udp_frame(self.flow[1], OCTETS)], self.mpps, most=frames)
         end = env.now_ns + 1000 * frames / self.mpps
-        if self.blocks.offered > self.blocks.taken:  # from the window before
-            drive.times[-1] = env.now_ns
         cq_before = self.blocks.taken
         services = [out, self.receive, drive]
         if self.opener is not None:
@@ -178,10 +189,11 @@ class _Victim:
         log = self.env.world.log(Event.TLP_UP)
         ring = drive.ring.pair.cq
         ended = log[(log["b"] >= ring.address) & (log["b"] < ring.address + ring.size)]
-        ended = ended["time_ps"] / 1000
-        began = numpy.array(drive.times[before:before + len(ended)])
+        # A write has as many entries as fit.
+        ended = numpy.repeat(ended["time_ps"] / 1000, ((ended["c"] >> 16) // 16).astype(int))
+        began = numpy.array(drive.of_completions(before))
         return {"kiops": 1e6 * reads / span_ns, "samples": len(ended),
-                **tail(ended[:len(began)] - began)}
+                **tail(ended[:len(began)] - began[:len(ended)])}
 
 
 async def interference(env, scenario, packets, seed):

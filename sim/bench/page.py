@@ -201,7 +201,7 @@ def page(records, baseline=None):
         lines += [*(["## Interference", ""] if "## Interference" not in lines else []), (
             f"A victim sends and receives {rate:.2g} Mpps (an even part of the line is "
             f"{LINE_MPPS / (1 + count):.2g}) and reads 4 KiB blocks (`-writing`: writes "
-            f"them) one at a time, {paced}, beside {count} attackers. "
+            f"them), {paced}, beside {count} attackers. "
             "Share of what it had alone; then P50, "
             "P99, P99.9 in ns, alone / beside. The aim is 90 %."), ""]
         lines += _table("| attack | sends | ns | receives | ns | reads | ns |",

@@ -119,7 +119,7 @@ def interference(records, _baseline):
     figure, (left, right) = canvas(
         0.9 + 0.3 * len(mine), columns=2, caption=_card(mine) + f" A victim that sends and "
         f"receives {mine[0]['metrics']['victim_mpps']:g} Mpps of minimum frames and reads 4 KiB "
-        f"blocks one at a time, alone and then beside {attackers} attackers in the same run. "
+        f"blocks, alone and then beside {attackers} attackers in the same run. "
         "Right: tail latency beside the attack over that alone; where nothing arrived there is no "
         "bar.")
     names = [record["metrics"]["attack"] for record in mine]

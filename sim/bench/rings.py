@@ -107,7 +107,7 @@ class Drive:
         self.tail, self.head, self.phase = pair.tail, pair.head, pair.phase
         self.free = numpy.arange(depth)
         self.taken = self.offered = 0
-        self.cids = []  # of every completion, in the order of the ring
+        self.given, self.cids = [], []  # of every command, of every completion, as they went
 
     def offer(self, most=None):
         """Write commands at the tail, at most so many; how many."""
@@ -115,6 +115,7 @@ class Drive:
         if count:
             slots = (self.tail + numpy.arange(count)) % self.pair.entries
             self._sq[slots] = self._commands[self.free[:count]]
+            self.given.extend(self.free[:count].tolist())
             self.free = self.free[count:]
             self.tail = (self.tail + count) % self.pair.entries
             self.offered += count
