@@ -15,7 +15,7 @@ from .spec import Command, Completion, FlowEntry, Key
 __all__ = ["FlowTable", "flow_command", "flow_result", "FINGERPRINT_BITS", "LATENCY"]
 
 FINGERPRINT_BITS = 16
-LATENCY = 8
+LATENCY = 6
 RING    = 8  # commands and completions that wait
 
 
@@ -51,7 +51,7 @@ class FlowTable(wiring.Component):
     key, valid : ``In(Key)``, ``In(1)``
         A UFID to look up.
     o : ``Out(flow_result(...))``
-        What there is, 8 cycles later.
+        What there is, 6 cycles later.
     commands : ``In(stream.Signature(flow_command()))``
         The command ring's input.
     command_room : ``Out(8)``
@@ -139,17 +139,17 @@ class FlowTable(wiring.Component):
             self.show.eq(engine.row), engine.seen.eq(self.seen),
         ]
 
-        # Cycle 1: hash. 5: candidate. 8: its row, compared.
-        m.submodules.key_5  = key_5 = Delay(384, cycles=5)
-        m.submodules.hash_8 = hash_8 = Delay(self.hash_width, cycles=7)
+        # Cycle 1: hash. 3: candidate. 6: its row, compared.
+        m.submodules.key_3  = key_3 = Delay(384, cycles=3)
+        m.submodules.hash_6 = hash_6 = Delay(self.hash_width, cycles=5)
         m.d.comb += [
-            key_5.i.eq(self.key.as_value()), hash_8.i.eq(hashed.o),
-            rows.key.eq(key_5.o), rows.found.eq(table.found), rows.row.eq(table.row),
+            key_3.i.eq(self.key.as_value()), hash_6.i.eq(hashed.o),
+            rows.key.eq(key_3.o), rows.found.eq(table.found), rows.row.eq(table.row),
             rows.engine_row.eq(engine.row), rows.write.eq(engine.write),
             rows.write_key.eq(engine.write_key), rows.write_entry.eq(engine.write_entry),
             engine.record_key.eq(rows.engine_key), engine.record_entry.eq(rows.engine_entry),
             self.o.hit.eq(rows.hit), self.o.handle.eq(rows.handle), self.o.entry.eq(rows.entry),
-            self.o.hash.eq(hash_8.o),
+            self.o.hash.eq(hash_6.o),
         ]
 
         return m

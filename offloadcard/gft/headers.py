@@ -5,7 +5,7 @@ from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..rtl.buffer import Buffer, Queue
+from ..rtl.buffer import Buffer, Queue, Skid
 from ..rtl.counters import Counters
 from ..rtl.delay import Delay
 from . import allowances, decide, events, finish, flow_table, order, transpose, ufid
@@ -33,7 +33,7 @@ class Headers(wiring.Component):
 
     Timing
     ------
-    Latency 25 cycles from token to job; one token per cycle, of either lane.
+    Latency 23 cycles from token to job; one token per cycle, of either lane.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class Headers(wiring.Component):
             m.d.sync += turn.eq(0)
 
     def _look(self, m):
-        """Cycles 0 to 16: parse, key, look up."""
+        """Cycles 0 to 14: parse, key, look up."""
         m.submodules.ufid = parser = ufid.Ufid()
         t = self.token_0
         m.d.comb += [
@@ -195,9 +195,9 @@ class Headers(wiring.Component):
         rest_8 = self._late(m, rest, self.rest_shape, FOUND)
         table = self.table
         m.d.comb += [table.key.eq(parser.o.key), table.valid.eq(rest_8.valid)]
-        self.rest_15  = self._late(m, rest_8, self.rest_shape, RESULT - FOUND - 1)
-        self.rest_16  = self._late(m, self.rest_15, self.rest_shape, 1)
-        self.found_16 = self._late(m, parser.o, ufid.found(), RESULT - FOUND)
+        self.rest_13  = self._late(m, rest_8, self.rest_shape, RESULT - FOUND - 1)
+        self.rest_14  = self._late(m, self.rest_13, self.rest_shape, 1)
+        self.found_14 = self._late(m, parser.o, ufid.found(), RESULT - FOUND)
         wiring.connect(m, wiring.flipped(self.commands), table.commands)
         wiring.connect(m, table.completions, wiring.flipped(self.completions))
         m.d.comb += [
@@ -207,38 +207,38 @@ class Headers(wiring.Component):
         ]
 
     def _decide(self, m):
-        """Cycles 16 to 20: want, order; beside them the transposition."""
-        rest, want, edit, result = self.rest_16, self.want, self.transpose, self.table.o
+        """Cycles 14 to 18: want, order; beside them the transposition."""
+        rest, want, edit, result = self.rest_14, self.want, self.transpose, self.table.o
         m.submodules.order = self.order = queue = order.Order(
             slot_width=self.slot_width, function_id_width=self.config.function_id_width,
             room=self.room, budget=self.config.gft_order_budget)
         raw = Signal()
         m.d.comb += [
             want.i.valid.eq(rest.valid), want.i.wire.eq(rest.wire), want.i.side.eq(rest.side),
-            want.i.fault.eq(rest.fault), want.i.found.eq(self.found_16), want.i.result.eq(result),
+            want.i.fault.eq(rest.fault), want.i.found.eq(self.found_14), want.i.result.eq(result),
             want.generation.eq(self.generation), want.generation_write.eq(self.generation_write),
             # A tunnel that is not popped, and what the slow path sends, stay as they are.
             raw.eq(rest.side.injected & (rest.side.verdict != 0)
-                   | self.found_16.key.tunnel & ~result.entry.pop),
-            edit.found.eq(self.found_16), edit.entry.eq(result.entry), edit.raw.eq(raw),
+                   | self.found_14.key.tunnel & ~result.entry.pop),
+            edit.found.eq(self.found_14), edit.entry.eq(result.entry), edit.raw.eq(raw),
             edit.entropy.eq(result.hash[-14:]), edit.length.eq(rest.side.length),
             edit.template_row.eq(self.template_row), edit.template.eq(self.template),
             edit.template_write.eq(self.template_write),
             want.oversized.eq(edit.packet.length > self.config.max_frame_octets),
         ]
         lanes = self.config.data_width // 8
-        beats_16 = Signal(range(self.room + 1))
-        m.d.comb += beats_16.eq((rest.side.length + DESCRIPTOR_OCTETS + lanes - 1)
+        beats_14 = Signal(range(self.room + 1))
+        m.d.comb += beats_14.eq((rest.side.length + DESCRIPTOR_OCTETS + lanes - 1)
                                 >> (lanes.bit_length() - 1))
         m.d.comb += [
             queue.i.eq(want.o), queue.limit.eq(self.limit), queue.left.eq(self.left),
-            queue.beats.eq(self._late(m, beats_16, beats_16.shape(), WANT - RESULT)),
+            queue.beats.eq(self._late(m, beats_14, beats_14.shape(), WANT - RESULT)),
         ]
 
     def _meter(self, m):
-        """Cycles 15 to 22: the allowances."""
-        width, rest, entry = self.config.function_id_width, self.rest_16, self.table.o.entry
-        meters, want, before = self.allowances, self.want.o, self.rest_15
+        """Cycles 13 to 20: the allowances."""
+        width, rest, entry = self.config.function_id_width, self.rest_14, self.table.o.entry
+        meters, want, before = self.allowances, self.want.o, self.rest_13
         m.d.comb += [
             meters.source.eq(Cat(before.side.function_id[:width], before.wire)),
             meters.source_length.eq(before.side.length),
@@ -254,12 +254,12 @@ class Headers(wiring.Component):
         ]
         self.last = meters.o
         self.kind, self.reason_out = self.last.kind, self.last.reason
-        self.rest_22 = self._late(m, rest, self.rest_shape, METER - RESULT)
-        self.handle_22 = self._late(m, self.table.o.handle, self.table.o.handle.shape(),
+        self.rest_20 = self._late(m, rest, self.rest_shape, METER - RESULT)
+        self.handle_20 = self._late(m, self.table.o.handle, self.table.o.handle.shape(),
                                     METER - RESULT)
 
     def _count(self, m):
-        """Cycle 22: counters of flow and reason; events."""
+        """Cycle 20: counters of flow and reason; events."""
         last, flows, reasons = self.last, self.flow_counters, self.reason_counters
         counted = Signal()
         m.d.comb += [
@@ -274,11 +274,11 @@ class Headers(wiring.Component):
         clears = Signal()
         m.d.comb += clears.eq(self.table.clear & ~counted & ~self.table.cleared)
         m.d.sync += [
-            flows.row.eq(Mux(counted, self.handle_22, self.table.clear_row)),
+            flows.row.eq(Mux(counted, self.handle_20, self.table.clear_row)),
             flows.add.eq(counted), flows.clear.eq(clears), self.table.cleared.eq(clears),
-            flows.amounts.count_1.eq(self.rest_22.side.length),
+            flows.amounts.count_1.eq(self.rest_20.side.length),
             flows.stamp.eq(self.epoch),
-            reasons.row.eq(Cat(self.reason_out, self.rest_22.wire)),
+            reasons.row.eq(Cat(self.reason_out, self.rest_20.wire)),
             reasons.add.eq(last.valid),
         ]
         m.submodules.events = told = events.Events(row_width=self.table.row_width)
@@ -288,19 +288,19 @@ class Headers(wiring.Component):
             # A flow that drops is told of, too: the policy may be softer now.
             tells.eq(last.valid & ((self.kind == KIND_FORWARD)
                                    | (self.reason_out == Reason.FLOW_DROP))),
-            told.row.eq(self.handle_22), told.notify.eq(tells & last.notify),
+            told.row.eq(self.handle_20), told.notify.eq(tells & last.notify),
             told.soft.eq(tells & last.soft), told.tcp_flags.eq(last.tcp_flags),
             told.wrote.eq(self.table.wrote), told.wrote_row.eq(self.table.clear_row),
             self.event_lost.eq(told.lost), self.events_waiting.eq(told.waiting),
         ]
 
     def _finish(self, m):
-        """Cycle 22: to the jobs, and into the queue of the lane."""
+        """Cycle 20: to the jobs, and into the queue of the lane."""
         m.submodules.finish = end = finish.Finish(
             data_width=self.config.data_width, cell_width=self.cell_width,
             function_id_width=self.config.function_id_width)
-        edit, last, rest = self.transpose, self.last, self.rest_22
-        found_22 = self._late(m, self.found_16, ufid.found(), METER - RESULT)
+        edit, last, rest = self.transpose, self.last, self.rest_20
+        found_20 = self._late(m, self.found_14, ufid.found(), METER - RESULT)
         i = end.i
         description = i.descriptor
         m.d.comb += [
@@ -310,20 +310,21 @@ class Headers(wiring.Component):
             i.packet.eq(self._late(m, edit.packet, edit.packet.shape(), METER - RESULT - 2)),
             i.patch.eq(self._late(m, edit.patch, edit.patch.shape(), METER - RESULT - 5)),
             i.mask.eq(self._late(m, edit.mask, edit.mask.shape(), METER - RESULT - 5)),
-            description.key.eq(found_22.key),
+            description.key.eq(found_20.key),
             description.length.eq(rest.side.length),
             description.function_id.eq(rest.side.function_id),
             description.direction.eq(rest.wire),
             description.hit.eq(last.hit),
             description.counted.eq(last.counted),
-            description.handle.eq(self.handle_22),
+            description.handle.eq(self.handle_20),
             description.reason.eq(self.reason_out),
             description.order_slot.eq(last.slot),
             description.tcp_flags.eq(last.tcp_flags),
-            description.l3_offset.eq(found_22.start + found_22.layer.l3_offset),
+            description.l3_offset.eq(found_20.start + found_20.layer.l3_offset),
         ]
         for n in range(2):
-            reads  = Queue(end.reads.shape(), depth=self.credits)
+            # The octets come from memory: what they are read by is wanted first.
+            reads  = Queue(end.reads.shape(), depth=self.credits, latency=1)
             writes = Queue(end.writes.shape(), depth=self.credits)
             m.submodules[f"reads_{n}"], m.submodules[f"writes_{n}"] = reads, writes
             mine = Signal(name=f"mine_{n}")
@@ -333,8 +334,8 @@ class Headers(wiring.Component):
                 writes.i.valid.eq(mine & ~end.drops), writes.i.payload.eq(end.writes),
             ]
             m.d.comb += Assert(~mine | reads.i.ready & writes.i.ready)  # as credits promise
-            for kind, queue, port in (("reads", reads, self.reads[n]),
-                                      ("writes", writes, self.writes[n])):
-                m.submodules[f"{kind}_{n}_slice"] = part = Buffer(queue.shape)
+            for kind, queue, slice_, port in (("reads", reads, Skid, self.reads[n]),
+                                              ("writes", writes, Buffer, self.writes[n])):
+                m.submodules[f"{kind}_{n}_slice"] = part = slice_(queue.shape)
                 wiring.connect(m, queue.o, part.i)
                 wiring.connect(m, part.o, wiring.flipped(port))

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..rtl.buffer import Buffer
+from ..rtl.buffer import Skid
 from .records import entering_beat, token
 from .spec import HEADER_WINDOW, Reason
 
@@ -19,7 +19,7 @@ class Ingress(wiring.Component):
 
     Timing
     ------
-    The token leaves 2 cycles after the last beat; one beat per cycle.
+    The token leaves 1 cycle after the last beat; one beat per cycle.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Ingress(wiring.Component):
         m = Module()
 
         beat = self.i.p
-        m.submodules.leave = leave = Buffer(self.shape)
+        m.submodules.leave = leave = Skid(self.shape)
         wiring.connect(m, leave.o, wiring.flipped(self.o))
         sends   = Signal()  # a token is ready to leave but for its fault
         swallow = Signal()  # the rest of a packet: it has no cells

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.arbiter import Merge
-from ..rtl.buffer import Buffer
+from ..rtl.buffer import Buffer, Skid
 from ..rtl.ports import ManagementPort, PacketStream
 from ..rtl.steer import Demux
 from .egress import Egress, leaving_beat
@@ -33,7 +33,7 @@ class Pipeline(wiring.Component):
 
     Timing
     ------
-    A hit leaves 40 cycles after its first beat came (60 octets; stored whole before); one
+    A hit leaves 32 cycles after its first beat came (60 octets; stored whole before); one
     beat per cycle in each lane. Measured by ``tests/gft/test_pipeline_speed.py``.
 
     Parameters
@@ -127,16 +127,16 @@ class Pipeline(wiring.Component):
         leaving = leaving_beat(data_width=config.data_width,
                                function_id_width=config.function_id_width)
         parts = {
-            "border":  Buffer(entry.payload.shape()),
+            "border":  Skid(entry.payload.shape()),
             "merge":   Merge(shape, count=2),
             "entry":   Buffer(shape),
             "ingress": Ingress(data_width=config.data_width, cells=self.cells,
                                max_octets=config.max_frame_octets, tail_drop=lane == WIRE),
             "buffer":  PacketBuffer(data_width=config.data_width, cells=self.cells),
-            "fetched": Buffer(config.data_width),
+            "fetched": Skid(config.data_width),
             "egress":  Egress(data_width=config.data_width,
                               function_id_width=config.function_id_width),
-            "leave":   Buffer(leaving),
+            "leave":   Skid(leaving),
             "steer":   Demux(leaving, count=3),
         }
         for part, component in parts.items():

@@ -41,7 +41,7 @@ class Endpoint(wiring.Component):
 
     Timing
     ------
-    DMA request in → TLP out 7 cycles; completion in → answer out 9 cycles; write in → TLP out
+    DMA request in → TLP out 5 cycles; completion in → answer out 7 cycles; write in → TLP out
     9 cycles. A beat per cycle on each stream.
 
     Parameters

@@ -27,7 +27,7 @@ class Front(wiring.Component):
     Timing
     ------
     One request TLP per cycle, never stalled while the other side keeps to its credits. A doorbell
-    leaves for its device 8 cycles after its TLP. The completion of a configuration request comes
+    leaves for its device 7 cycles after its TLP. The completion of a configuration request comes
     15 cycles after it.
 
     Parameters

@@ -25,7 +25,7 @@ class MmioLane(wiring.Component):
 
     Timing
     ------
-    A write leaves 3 cycles after it came; one per cycle. Reads wait for their reply.
+    A write leaves 2 cycles after it came; one per cycle. Reads wait for their reply.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class MmioLane(wiring.Component):
 
         shape  = access(**self.ids)
         marked = data.StructLayout({"access": shape, "mark": self.entered.shape()})
-        m.submodules.writes = writes = Queue(shape, depth=self.writes_depth + 2)
+        m.submodules.writes = writes = Queue(shape, depth=self.writes_depth + 2, latency=1)
         m.submodules.reads  = reads  = Queue(marked, depth=self.reads_depth + 2)
         m.d.comb += [
             writes.i.payload.eq(self.i.payload),

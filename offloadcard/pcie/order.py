@@ -20,7 +20,7 @@ class Fence(wiring.Component):
 
     Timing
     ------
-    Latency 2 cycles without writes; one payload per cycle.
+    Latency 1 cycle without writes; one payload per cycle.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Fence(wiring.Component):
 
         width = Shape.cast(self.shape).width
         entry = data.StructLayout({"accepted": self.count_width, "payload": width})
-        m.submodules.waiting = waiting = Queue(entry, depth=self.depth)
+        m.submodules.waiting = waiting = Queue(entry, depth=self.depth, latency=1)
         payload = self.i.payload
         m.d.comb += [
             waiting.i.p.payload.eq(

@@ -119,6 +119,7 @@ class Tracker(wiring.Component):
     checks_owner    = True
     checks_count    = True
     keeps_quarantine = True
+    keeps_slots      = True
 
     def elaborate(self, platform):
         m = Module()
@@ -303,31 +304,40 @@ class Tracker(wiring.Component):
         ends   = Signal()  # a TLP of the slot has ended
         bad    = Signal()
         hold   = Signal()
+        leaves = Signal()  # the tag goes home without an answer …
+        own1   = Signal()  # … though it is its slot's own: not before the slot was answered
         slot   = Signal(tag)
+        tag2, port  = Signal(tag), Signal()
         index, last = Signal.like(record.index), Signal()
         m.d.sync += [
             ends.eq((final | parted) & ~state.quarantined),
             bad.eq(failed | state.error),
             hold.eq(parted & ~final & (record.slot == tag1)),
             slot.eq(record.slot), index.eq(record.index), last.eq(record.last),
-            self.returns.valid.eq(final & (state.quarantined | (record.slot != tag1))),
-            self.returns.p.tag.eq(tag1),
-            self.returns.p.port.eq(record.port),
+            leaves.eq(final & (state.quarantined | (record.slot != tag1))),
+            own1.eq(record.slot == tag1), tag2.eq(tag1), port.eq(record.port),
             self.event_function_id.eq(Mux(own | (kind == Event.LOOK), record.function_id, 0)),
             self.event_header.eq(header),
             *[getattr(self, name).eq(happened) for name, happened in notice.items()],
         ]
         seen, next_slot, whole = slot_state_r.data, Signal(slot_state()), Signal()
+        waits = Signal()
+        m.d.comb += waits.eq(leaves & own1 & seen.held & self.keeps_slots)
+        m.d.sync += [self.returns.valid.eq(leaves & ~waits), self.returns.p.tag.eq(tag2),
+                     self.returns.p.port.eq(port)]
         m.d.comb += [
             next_slot.ended.eq(seen.ended + 1),
             next_slot.total.eq(Mux(last, index + 1, seen.total)),
             next_slot.error.eq(seen.error | bad),
-            next_slot.held.eq(seen.held | hold),
+            next_slot.held.eq((seen.held | hold) & ~waits),
             whole.eq((next_slot.total != 0) & (next_slot.ended == next_slot.total)),
             slot_state_w.addr.eq(slot),
-            slot_state_w.en.eq(ends),
+            slot_state_w.en.eq(ends | waits),
             slot_state_w.data.eq(Mux(whole, 0, next_slot)),
         ]
+        with m.If(waits):
+            m.d.comb += [next_slot.ended.eq(seen.ended), next_slot.total.eq(seen.total),
+                         next_slot.error.eq(seen.error)]
         m.d.sync += [
             self.answers.valid.eq(ends & whole),
             self.answers.p.slot.eq(slot),

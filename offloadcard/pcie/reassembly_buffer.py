@@ -30,7 +30,7 @@ class ReassemblyBuffer(wiring.Component):
     Timing
     ------
     One beat in and one beat out per cycle, neither ever stalled. The first beat of an answer leaves
-    4 cycles after ``answers``; pieces must come no later than ``answers``.
+    3 cycles after ``answers``; pieces must come 2 cycles before ``answers`` at the latest.
 
     Parameters
     ----------
@@ -130,19 +130,16 @@ class ReassemblyBuffer(wiring.Component):
             "final":  range(lines + 2),            # number of the last beat
             "end":    range(lanes + 1),            # lanes of the last beat
         })
-        waiting_i = Signal(entry)
-        waiting_v = Signal()
-        total     = Signal(range(READ_MAX + lanes))
-        record    = self.answers.p.record
-        m.d.comb += total.eq(record.lane + record.length - 1)
-        m.d.sync += [
-            waiting_v.eq(self.answers.valid),
-            waiting_i.answer.eq(self.answers.payload),
-            waiting_i.final.eq(Mux(self.answers.p.error, 0, total >> lane_bits)),
-            waiting_i.end.eq(total[:lane_bits] + 1),
+        m.submodules.waiting = waiting = Queue(entry, depth=self.tags, latency=1)
+        total  = Signal(range(READ_MAX + lanes))
+        record = self.answers.p.record
+        m.d.comb += [
+            total.eq(record.lane + record.length - 1),
+            waiting.i.valid.eq(self.answers.valid),
+            waiting.i.p.answer.eq(self.answers.payload),
+            waiting.i.p.final.eq(Mux(self.answers.p.error, 0, total >> lane_bits)),
+            waiting.i.p.end.eq(total[:lane_bits] + 1),
         ]
-        m.submodules.waiting = waiting = Queue(entry, depth=self.tags)
-        m.d.comb += [waiting.i.payload.eq(waiting_i), waiting.i.valid.eq(waiting_v)]
 
         head  = waiting.o.p
         beat  = Signal(range(lines + 2))

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.arbiter import RoundRobin
-from ..rtl.buffer import Buffer
+from ..rtl.buffer import Skid
 from ..rtl.ports import READ_MAX, DmaReadPort, attributes, dma_read_request, promptness
 from ..rtl.tags import TagPool
 from .functions import function_row, settings
@@ -32,7 +32,7 @@ class ReadRequester(wiring.Component):
 
     Timing
     ------
-    Request in → TLP out 7 cycles; last completion beat in → first beat out 9 cycles. One request
+    Request in → TLP out 5 cycles; last completion beat in → first beat out 7 cycles. One request
     and one beat of completions and of answers per cycle.
 
     Parameters
@@ -137,7 +137,7 @@ class ReadRequester(wiring.Component):
 
         # A piece gets its tag; a request's first piece also its slot, of the same number.
         tlp = read_tlp(tags=tags, **self.ids)
-        m.submodules.chosen  = chosen  = Buffer(tlp)
+        m.submodules.chosen  = chosen  = Skid(tlp)
         m.submodules.arbiter = arbiter = RoundRobin(count=2)
         m.submodules.window  = window  = ReadWindow(
             slots=tags, octets=config.read_window_octets, late_cycles=LATE_US * config.clock_mhz)

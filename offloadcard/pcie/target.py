@@ -29,7 +29,7 @@ class Target(wiring.Component):
 
     Timing
     ------
-    One TLP per cycle. A register write leaves for its device 8 cycles after its TLP.
+    One TLP per cycle. A register write leaves for its device 7 cycles after its TLP.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ __all__ = ["Table", "TableOpcode", "TableStatus", "table_hash", "table_request",
 
 WAYS, STASH = 4, 4
 VICTIM, NOTHING = 2, 3  # what a write leaves in the other ways, beside the buckets
-LATENCY = 4
+LATENCY = 2
 
 
 class TableOpcode(enum.IntEnum):
@@ -56,7 +56,8 @@ class Table(wiring.Component):
 
     Timing
     ------
-    Lookup: latency 4 cycles, one per cycle. Insert: 6 cycles, up to 41 with a displacement.
+    Lookup: latency 2 cycles, one per cycle; the choice among the ways is no register. Insert: 6
+    cycles, up to 41 with a displacement.
     After reset and ``clear`` a walk of ``2**index_width`` cycles, when ``ready`` is low.
 
     Parameters
@@ -73,7 +74,7 @@ class Table(wiring.Component):
     lookup : ``In(table_hash(...))``
         Hash of a key.
     found, row : ``Out(1)``, ``Out(row_width)``
-        The candidate, 4 cycles later.
+        The candidate, 2 cycles later.
     requests : ``In(stream.Signature(table_request(...)))``
         Work for the engine.
     answers : ``Out(stream.Signature(table_answer(...)))``
@@ -152,13 +153,12 @@ class Table(wiring.Component):
     def _look(self, m, ports):
         """The fast path: read both buckets, compare, choose."""
         hash_1 = Signal(self.hash_shape)
-        hash_2 = Signal(self.hash_shape)
         m.d.comb += [ports[0].addr.eq(self.lookup.first), ports[1].addr.eq(self.lookup.second)]
-        m.d.sync += [hash_1.eq(self.lookup), hash_2.eq(hash_1)]
+        m.d.sync += [hash_1.eq(self.lookup)]
         buckets = [Signal(self.bucket, name=f"looked_{n}") for n in range(2)]
         for bucket, port in zip(buckets, ports):
-            m.d.sync += bucket.as_value().eq(port.data)
-        now_hits, now_rows = self._match(m, buckets, hash_2, "lookup")
+            m.d.comb += bucket.as_value().eq(port.data)
+        now_hits, now_rows = self._match(m, buckets, hash_1, "lookup")
         hits = Signal(len(now_hits))
         rows = [Signal(self.row_width, name=f"looked_row_{n}") for n in range(len(now_rows))]
         m.d.sync += [hits.eq(Cat(now_hits)), *(row.eq(now) for row, now in zip(rows, now_rows))]
@@ -166,7 +166,7 @@ class Table(wiring.Component):
         chosen = 0
         for hit, row in zip(hits, rows):
             chosen = chosen | Mux(hit, row, 0)
-        m.d.sync += [self.found.eq(hits.any()), self.row.eq(chosen)]
+        m.d.comb += [self.found.eq(hits.any()), self.row.eq(chosen)]
 
     def _engine(self, m, r_ports, w_ports):
         request, answer = self.requests.p, self.answers.p

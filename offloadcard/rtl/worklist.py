@@ -22,8 +22,8 @@ class WorkList(wiring.Component):
 
     Timing
     ------
-    One set per cycle, never back-pressured; an id comes out 4 cycles after its set; one id in two
-    cycles.
+    One set per cycle, never back-pressured; an id comes out 2 cycles after its set; one id per
+    cycle.
 
     Parameters
     ----------
@@ -37,6 +37,9 @@ class WorkList(wiring.Component):
     o : ``Out(stream.Signature(range(count)))``
         Ids to be served.
     """
+
+    # What a mutant changes: a set in the cycle of the taking is no double.
+    _sees_its_taker = True
 
     def __init__(self, *, count):
         if count < 2:
@@ -58,16 +61,32 @@ class WorkList(wiring.Component):
         left_r    = left.read_port(transparent_for=(left_w,))
         left_own  = left.read_port(transparent_for=(left_w,))
         # A queue of two refuses while it moves its first entry; three and more do not.
-        m.submodules.waiting = waiting = Queue(range(self.count), depth=max(3, self.count))
+        m.submodules.waiting = waiting = Queue(range(self.count), depth=max(3, self.count),
+                                                   latency=1)
 
-        # Set: read both bits, then enter if they are equal.
+        wiring.connect(m, waiting.o, wiring.flipped(self.o))
+
+        # Serve: invert the own bit in the cycle after the id was taken.
+        taken  = Signal()
+        took   = Signal(range(self.count))
+        m.d.sync += [taken.eq(self.o.valid & self.o.ready), took.eq(self.o.payload)]
+        m.d.comb += [
+            left_own.addr.eq(self.o.payload),
+            left_w.addr.eq(took),
+            left_w.data.eq(~left_own.data),
+            left_w.en.eq(taken),
+        ]
+
+        # Set: read both bits, then enter if they are equal, or are to be so now.
         set_r = Signal()
         id_r  = Signal(range(self.count))
+        again = Signal()  # it was taken in the cycle in which it was set
         new   = Signal()
         m.d.comb += [
             entered_r.addr.eq(self.i.payload),
             left_r.addr.eq(self.i.payload),
-            new.eq(set_r & (entered_r.data == left_r.data)),
+            again.eq(taken & (took == id_r) & self._sees_its_taker),
+            new.eq(set_r & ((entered_r.data == left_r.data) ^ again)),
             waiting.i.valid.eq(new),
             waiting.i.payload.eq(id_r),
             entered_w.addr.eq(id_r),
@@ -76,25 +95,4 @@ class WorkList(wiring.Component):
         ]
         m.d.sync += [set_r.eq(self.i.valid), id_r.eq(self.i.payload)]
 
-        # Serve: read the own bit while the id comes to the output, invert it when it is taken.
-        fresh   = Signal()
-        own_bit = Signal()
-        own_r   = Signal()
-        m.d.sync += fresh.eq(~self.o.valid)
-        m.d.comb += own_bit.eq(Mux(fresh, left_own.data, own_r))
-        with m.If(fresh):
-            m.d.sync += own_r.eq(left_own.data)
-        m.d.comb += [
-            left_own.addr.eq(waiting.o.payload),
-            waiting.o.ready.eq(waiting.o.valid & ~self.o.valid),
-            left_w.addr.eq(self.o.payload),
-            left_w.data.eq(~own_bit),
-            left_w.en.eq(self.o.valid & self.o.ready),
-        ]
-        with m.If(waiting.o.valid & waiting.o.ready):
-            m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(waiting.o.payload)]
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-
         return m
-

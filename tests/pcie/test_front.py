@@ -34,7 +34,7 @@ def test_latencies_are_those_of_the_docs():
         await ctx.tick().repeat(4)
         guest.completions.clear()
     world.run(host)
-    assert cycles == {"doorbell": 8, "config": 15}
+    assert cycles == {"doorbell": 7, "config": 15}
 
 
 @pytest.mark.parametrize("data_width", [64, 512])

@@ -38,7 +38,7 @@ async def cycles_until(ctx, stream, source):
 
 
 def test_read_latency():
-    """Request in → TLP out 7 cycles; completion in → answer out 9 cycles."""
+    """Request in → TLP out 5 cycles; completion in → answer out 7 cycles."""
     dut, found = ReadRequester(TINY), []
 
     async def story(ctx):
@@ -57,7 +57,7 @@ def test_read_latency():
         found.append(await cycles_until(ctx, dut.ports[0].beats, dut.completions))
 
     run(dut, story)
-    assert found == [7, 9]
+    assert found == [5, 7]
 
 
 def test_write_latency():

@@ -3,9 +3,11 @@
 import pytest
 from amaranth import *
 from amaranth.hdl import Assert, Assume
+from amaranth.sim import Simulator
 
 from offloadcard.pcie import spec
 from offloadcard.pcie.reassembly import Tracker
+from tests.support.completer import beats_of, completion
 from tests.support.formal import ProofFailed, prove
 
 TAG = 1  # the watched one; tags are addresses only, so it stands for all
@@ -133,6 +135,71 @@ class TrackerSpec(Elaboratable):
         with m.If(down >= 14):
             m.d.comb += Assert(~lent | opens)
         return m
+
+
+class Careless(Tracker):
+    keeps_slots = False
+
+
+def ends_of_a_held_tag(dut):
+    """Ends of a read of two TLPs: ``[("answer" or "return", tag, free)]``.
+
+    The first TLP's completion is malformed, so its tag, which is also the slot, is quarantined;
+    the second is sent only when the quarantine is over.
+    """
+    found = []
+
+    async def story(ctx):
+        async def cycles(count):
+            for _ in range(count):
+                if ctx.get(dut.answers.valid):
+                    found.append(("answer", ctx.get(dut.answers.p.slot),
+                                  ctx.get(dut.answers.p.free)))
+                if ctx.get(dut.returns.valid):
+                    found.append(("return", ctx.get(dut.returns.p.tag), 0))
+                await ctx.tick()
+                for port in (dut.openings, dut.launches, dut.completions):
+                    ctx.set(port.valid, 0)
+
+        async def launch(tag, index):
+            ctx.set(dut.launches.payload, {"tag": tag, "record": {
+                "requester_id": 9, "slot": 0, "index": index, "last": index, "octets": 4,
+                "epoch": ctx.get(dut.epoch), "toggle": 1}})
+            ctx.set(dut.launches.valid, 1)
+            await cycles(4)
+
+        async def complete(tag, byte_count):
+            beat, = beats_of(*completion(requester_id=9, tag=tag, byte_count=byte_count,
+                                         octets=bytes(4)), dut.data_width)
+            ctx.set(dut.completions.payload, beat)
+            ctx.set(dut.completions.valid, 1)
+            await cycles(8)
+
+        ctx.set(dut.link_up, 1)
+        ctx.set(dut.openings.payload, {"slot": 0, "record": {"length": 8}})
+        ctx.set(dut.openings.valid, 1)
+        await cycles(1)
+        await launch(0, 0)
+        await complete(0, 5)
+        await cycles(3 * dut.timeout_cycles)
+        await launch(1, 1)
+        await complete(1, 4)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(story)
+    simulator.run()
+    return found
+
+
+WIDTHS = {"tags": 4, "function_id_width": 2, "tag_width": 2, "data_width": 64,
+          "timeout_cycles": 64}
+
+
+def test_a_slot_keeps_its_tag_until_it_is_answered():
+    """A tag that is free before its request has ended would lend the request's slot twice."""
+    assert ends_of_a_held_tag(Tracker(**WIDTHS)) == [("answer", 0, 1), ("return", 1, 0)]
+    assert ends_of_a_held_tag(Careless(**WIDTHS))[0] == ("return", 0, 0)
 
 
 class Trusting(Tracker):

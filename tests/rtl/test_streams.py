@@ -1,4 +1,4 @@
-"""Buffer, Queue, Merge, Demux and the DMA multiplexers: order, stalls, nothing lost."""
+"""Buffer, Skid, Queue, Merge, Demux and the DMA multiplexers: order, stalls, nothing lost."""
 
 import pytest
 from amaranth import *
@@ -7,7 +7,7 @@ from amaranth.lib import data
 from amaranth.sim import Simulator
 
 from offloadcard.rtl.arbiter import Merge, RoundRobin
-from offloadcard.rtl.buffer import Buffer, Queue
+from offloadcard.rtl.buffer import Buffer, Queue, Skid
 from offloadcard.rtl.dma import DmaReadMux
 from offloadcard.rtl.rotate import rotate_left
 from offloadcard.rtl.steer import Demux
@@ -28,7 +28,9 @@ def simulate(dut, *testbenches):
     simulator.run()
 
 
-@pytest.mark.parametrize("make", [lambda: Buffer(8), lambda: Queue(8, depth=4)])
+@pytest.mark.parametrize("make", [lambda: Buffer(8), lambda: Queue(8, depth=4),
+                                  lambda: Queue(8, depth=4, latency=1),
+                                  lambda: Queue(8, depth=4, latency=0), lambda: Skid(8)])
 @pytest.mark.parametrize("seed", range(3))
 def test_order_survives_stalls(make, seed):
     dut, got = make(), []
@@ -58,6 +60,41 @@ def test_buffer_moves_one_payload_per_cycle():
 
     simulate(dut, run)
     assert taken == list(range(19))
+
+
+@pytest.mark.parametrize(("make", "latency"), [
+    *((lambda n=n: Queue(8, depth=4, latency=n), n) for n in range(3)), (lambda: Skid(8), 0)])
+def test_latency(make, latency):
+    """From empty, and one payload a cycle from then on."""
+    dut, cycles = make(), []
+
+    async def run(ctx):
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.i.valid, 1)
+        for cycle in range(20):
+            ctx.set(dut.i.payload, cycle)
+            if ctx.get(dut.o.valid):
+                cycles.append(cycle - ctx.get(dut.o.payload))
+            await ctx.tick()
+
+    simulate(dut, run)
+    assert cycles == [latency] * (20 - latency)
+
+
+@pytest.mark.parametrize("latency", range(3))
+def test_queue_takes_its_depth(latency):
+    """Also when all comes in a row and nothing leaves; then ``level`` says so."""
+    dut, taken = Queue(8, depth=4, latency=latency), []
+
+    async def run(ctx):
+        ctx.set(dut.i.valid, 1)
+        for _ in range(9):
+            taken.append(ctx.get(dut.i.ready))
+            await ctx.tick()
+        taken.append(ctx.get(dut.level))
+
+    simulate(dut, run)
+    assert sum(taken[:-1]) == 4 and taken[:4] == [1] * 4 and taken[-1] == 4
 
 
 def test_merge_keeps_packets_whole():
@@ -137,6 +174,7 @@ def test_rotate_left(amount):
 
 @pytest.mark.parametrize("make,message", [
     (lambda: Queue(8, depth=1), "`depth` must be at least 2, not 1"),
+    (lambda: Queue(8, depth=4, latency=3), "`latency` must be 0, 1 or 2, not 3"),
     (lambda: RoundRobin(count=0), "`count` must be at least 1, not 0"),
 ])
 def test_bad_parameters(make, message):
@@ -165,7 +203,8 @@ class StreamRulesSpec(Elaboratable):
 
 @pytest.mark.formal
 @pytest.mark.parametrize("make", [
-    lambda: Buffer(4), lambda: Queue(4, depth=3), lambda: Merge(BEAT, count=3)])
+    lambda: Buffer(4), lambda: Skid(4), *(lambda n=n: Queue(4, depth=3, latency=n)
+                                          for n in range(3)), lambda: Merge(BEAT, count=3)])
 def test_spec_stream_rules(make):
     dut = make()
     inputs = [dut.i] if hasattr(dut.i, "valid") else list(dut.i)
@@ -187,3 +226,44 @@ def test_spec_stream_rules_sees_a_mutant():
     with pytest.raises(ProofFailed):
         dut = LeakyBuffer(4)
         prove(StreamRulesSpec(dut, [dut.i]), depth=10)
+
+
+class OrderSpec(Elaboratable):
+    """What goes in as 0, 1, 2 … comes out so, none lost, and a queue knows how many are inside."""
+
+    def __init__(self, dut):
+        self.dut = dut
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        put, got, inside = Signal(4), Signal(4), Signal(4)
+        m.d.comb += [
+            Assume(dut.i.payload == put), inside.eq(put - got),
+            Assert(~dut.o.valid | (dut.o.payload == got)),
+            Assert(~dut.o.valid | (inside != 0) | dut.i.valid & dut.i.ready),
+        ]
+        if isinstance(dut, Queue):
+            m.d.comb += [Assert(dut.level == inside),
+                         Assert(dut.i.ready | (inside >= dut.depth - 1))]
+        m.d.sync += [put.eq(put + (dut.i.valid & dut.i.ready)),
+                     got.eq(got + (dut.o.valid & dut.o.ready))]
+        return m
+
+
+@pytest.mark.formal
+@pytest.mark.parametrize("make", [
+    lambda: Skid(4), lambda: Buffer(4), *(lambda d=d, n=n: Queue(4, depth=d, latency=n)
+                                          for d in (2, 3, 4) for n in range(3))])
+def test_spec_order(make):
+    prove(OrderSpec(make()), depth=12)
+
+
+@pytest.mark.formal
+@pytest.mark.parametrize("latency", [0, 1])
+def test_spec_order_sees_a_mutant(latency):
+    class Hasty(Queue):
+        _waits_its_turn = False
+
+    with pytest.raises(ProofFailed):
+        prove(OrderSpec(Hasty(4, depth=3, latency=latency)), depth=12)
