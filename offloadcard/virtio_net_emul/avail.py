@@ -187,8 +187,7 @@ class Avail(wiring.Component):
         size, have  = Signal(16), Signal(16)
         room, spare = Signal(signed(16)), Signal(7)
         enough = Signal()  # entries are ahead: rather none now than a small batch
-        m.d.comb += enough.eq(room <= spare)
-        known = Signal(16)
+        known, small = Signal(16), Signal()  # less than a batch holds
         next_, ring, row_r = Signal.like(row), Signal(), Signal.like(row)
         mask  = Signal(16)
         setup = Signal(g.setup)
@@ -205,7 +204,8 @@ class Avail(wiring.Component):
             with m.If(self.setup.features.mrg_rxbuf):
                 m.d.comb += usual.eq(g.batch)
         pages = Signal.like(self.frame_pages)
-        m.d.comb += [next_.eq(row_r), rows.address.eq(queue_r), rows.row.eq(next_)]
+        m.d.comb += [enough.eq(room <= spare), small.eq(have < most),
+                     next_.eq(row_r), rows.address.eq(queue_r), rows.row.eq(next_)]
         request, beat = self.reads.requests, self.writes.beats
         m.d.comb += [
             request.p.function_id.eq(g.function_of(queue_r)),
@@ -339,8 +339,8 @@ class Avail(wiring.Component):
                         m.d.comb += [rows.enable.eq(0), give_back.eq(0), dry.i.valid.eq(0)]
                     with m.Else():
                         m.next = "IDLE"
-                with m.Elif(visit & (have == 0)):
-                    ask = Signal()
+                with m.Elif(visit & ((have == 0) | small & (by_call | row_r.blocked))):
+                    ask = Signal()  # who called may know of more: rather that than a part
                     m.d.comb += ask.eq(by_call | row_r.blocked
                                        | setup.features.event_idx & ~row_r.armed)
                     if self.limited:

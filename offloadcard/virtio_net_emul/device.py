@@ -136,6 +136,8 @@ class Device(wiring.Component):
             pages.eq(Mux((longest >> 9) < g.frame_pages, longest >> 9, g.frame_pages)),
             transmit.frame_pages.eq(pages), receive.frame_pages.eq(0),
             slow.told.eq(self.told), slow.look.eq(transmit.function), transmit.slow.eq(slow.slow),
+            transmit.receive.waits.eq(receive.waits),
+            transmit.receive.frame.eq(receive.written.valid),
         ]
         for way, side in enumerate((receive, transmit, control)):
             wiring.connect(m, registers.doorbells[way], side.doorbells)

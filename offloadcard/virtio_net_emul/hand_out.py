@@ -69,7 +69,7 @@ class HandOut(wiring.Component):
         self.run = run
         self.row = data.StructLayout({
             "seq": 4, "position": range(g.batch + 1), "first": range(g.batch + 1), "timed": 1,
-            "marked": range(g.batch + 1), "chains": 1, "behind": 1,
+            "older": 1, "marked": range(g.batch + 1), "chains": 1, "behind": 1,
             "waits": range(WAITS_MAX + 1)})
         found = {"entry": g.order_entry, "placed": 1, "there": 1, "failed": 1,
                  "count": range(g.batch + 1)}
@@ -217,7 +217,7 @@ class HandOut(wiring.Component):
                 m.d.comb += [
                     self.again.eq(1), self.save.enable.eq(1), row.seq.eq(visit.row.seq + 1),
                     row.position.eq(0), row.first.eq(0), row.marked.eq(0), row.chains.eq(0),
-                    row.behind.eq(visit.row.chains)]
+                    row.behind.eq(visit.row.chains), row.older.eq(visit.row.timed)]
                 with m.If(self.again_taken):
                     m.next = "IDLE"
             self._merge(m, marks, gives, fresh)

@@ -69,6 +69,8 @@ failures, interrupted
         Frames.
     written, dropped : ``Out``
         For the counters.
+    waits : ``Out(1)``
+        Frames wait to be written.
     """
 
     def __init__(self, geometry):
@@ -87,6 +89,7 @@ failures, interrupted
             "written":    Out(data.StructLayout({
                 "valid": 1, "row": g.row_bits, "octets": 14})),
             "dropped":    Out(data.StructLayout({"valid": 1, "row": g.row_bits})).array(2),
+            "waits":      Out(1),
         })
 
     def elaborate(self, platform):
@@ -234,7 +237,7 @@ failures, interrupted
             avail.frame_pages.eq(self.frame_pages),
             self.checked.eq(avail.checked), self.idle.eq(avail.idle),
             used.interrupted.eq(self.interrupted),
-            self.written.eq(scatter.received),
+            self.written.eq(scatter.received), self.waits.eq(scatter.waits),
             self.dropped[0].eq(accept.dropped), self.dropped[1].eq(walk.dropped),
         ]
 

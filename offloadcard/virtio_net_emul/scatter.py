@@ -14,6 +14,8 @@ from .spec import NET_HDR_OCTETS, VIRTIO_NET_HDR_F_DATA_VALID, VirtioNetHdr
 
 __all__ = ["Scatter"]
 
+LINES = 9  # of beats on their way: no more are begun
+
 
 class Scatter(wiring.Component):
     """Write each segment's octets of the header and its frame; report ended chains and markers.
@@ -48,6 +50,8 @@ class Scatter(wiring.Component):
         A write was answered; writes handed over, modulo 256.
     received : ``Out``
         One frame written: its owner and its octets, for the counters.
+    waits : ``Out(1)``
+        Lines wait for the port.
     failures : ``Out(stream)``
         Functions whose memory did not answer, or whose chain was wrong.
     """
@@ -70,6 +74,7 @@ class Scatter(wiring.Component):
             "accepted": Out(1),
             "issued":   Out(8),
             "received": Out(data.StructLayout({"valid": 1, "row": g.row_bits, "octets": 14})),
+            "waits":    Out(1),
             "failures": Out(stream.Signature(g.id_width)),
         })
 
@@ -101,6 +106,7 @@ class Scatter(wiring.Component):
             ends.i.valid.eq(moves & beats.o.p.ends),
             self.accepted.eq(self.writes.answers.valid),
         ]
+        m.d.sync += self.waits.eq(beats.level >= LINES)
         with m.If(moves & ~plain & out.p.last):
             m.d.sync += self.issued.eq(self.issued + 1)
 
@@ -207,7 +213,7 @@ class Scatter(wiring.Component):
             self.page.eq(page), self.line.eq(Cat(now.line[:line_bits], page)),
             discards.payload.eq(segment.packet), stop.payload.eq(segment.function_id),
             stop.valid.eq(busy & segment.error & ~told),
-            goes.eq(busy & (level < 9) & (told | ~segment.error)
+            goes.eq(busy & (level < LINES) & (told | ~segment.error)
                     & ~(turns & (page_r != page)) & ~(last & ends & ~discards.ready)),
             over.eq(goes & last),
             discards.valid.eq(over & ends),

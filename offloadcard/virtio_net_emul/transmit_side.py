@@ -2,7 +2,7 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Buffer
 from ..rtl.dma import DmaReadMux, DmaWriteMux
@@ -61,6 +61,8 @@ failures, interrupted
         Frames.
     sent : ``Out``
         For the counters.
+    receive : ``In``
+        See :class:`~.walk_transmit.WalkTransmit`.
     """
 
     def __init__(self, geometry):
@@ -75,6 +77,7 @@ failures, interrupted
                                             function_id_width=g.id_width)),
             "sent":        Out(data.StructLayout({
                 "valid": 1, "row": g.row_bits, "octets": 14})),
+            "receive":     In(data.StructLayout({"waits": 1, "frame": 1})),
         })
 
     def elaborate(self, platform):
@@ -165,7 +168,7 @@ failures, interrupted
             walk.freed.eq(transmit.freed.valid),
             gather.look.eq(walk.look), walk.held.eq(gather.held),
             walk.free_reads.eq(gather.free_reads), avail.scarce.eq(walk.scarce),
-            avail.dry.ready.eq(1),
+            avail.dry.ready.eq(1), walk.receive.eq(self.receive),
             avail.quiet.eq(used.settled), used.done_queue.eq(avail.queue),
             avail.done.eq(used.done),
         ]

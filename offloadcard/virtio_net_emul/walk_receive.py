@@ -14,7 +14,7 @@ from .table import Table
 __all__ = ["WalkReceive"]
 
 CROWDED = 255  # cycles for which the stream of frames counts as full after it was
-HELD    = 16   # times as long wait elements meanwhile
+HELD    = 24   # times as long wait elements meanwhile, and up to twice that for a whole batch
 
 
 class WalkReceive(wiring.Component):
@@ -24,9 +24,9 @@ class WalkReceive(wiring.Component):
     :class:`~.hand_out.HandOut`.
 
     A queue is visited when a frame came, when descriptors came, when its ring was seen empty (then
-    what waits is dropped), when its elements waited one microsecond for more, or 16 while frames
-    come faster than they can be written (then a marker sends them), when a frame waited one for
-    buffers, and when its function ends (then everything it holds is given up).
+    what waits is dropped), when its elements waited one microsecond for more, or 24 to 48 while
+    frames come faster than they can be written (then a marker sends them), when a frame waited one
+    for buffers, and when its function ends (then everything it holds is given up).
 
     Chains that go on end late. Behind a batch that has one, the queue's next batch is not begun
     before the last job of that batch was given, so used elements keep their order.
@@ -185,10 +185,10 @@ packet_row; queue, entered
         wiring.connect(m, out.heads, heads.i)
         wiring.connect(m, out.discards, discards.i)
         m.d.comb += out.room.eq(heads.level < 6)
-        self._read(m, out, work.o, due, rang, (flushes.o, waiters.o), rows, served, consumed)
+        self._read(m, out, work.o, crowd, due, rang, (flushes.o, waiters.o), rows, served, consumed)
         return m
 
-    def _read(self, m, out, work, due, rang, timers, rows, served, consumed):
+    def _read(self, m, out, work, crowd, due, rang, timers, rows, served, consumed):
         """Who is next, and all that is known of it; between, a served queue's later batches."""
         visits, seek, sought = out.visits, out.seek, out.sought
         same  = out.serving & (out.queue == self.queue)
@@ -196,6 +196,7 @@ packet_row; queue, entered
         dry   = Signal()   # they come first, but not twice before others
         timed = Signal()   # and then those whose timer rang
         after = Signal()   # the last was one of these
+        spares = Signal()  # elements may wait for more
         now   = self.queue
         row   = rows.rows[0]
         visit = Signal(self.visit)
@@ -216,7 +217,7 @@ packet_row; queue, entered
             with m.State("IDLE"):
                 m.d.sync += held.eq(0)
                 m.d.sync += [visit.queue.eq(now), visit.dry.eq(dry),
-                             visit.flush.eq(timed)]
+                             visit.flush.eq(timed), spares.eq((crowd != 0) & ~due.wait)]
                 with m.If(seek.valid):
                     m.d.comb += [seek.ready.eq(1), self.order.eq(Cat(seek.payload[:3], out.queue))]
                     m.next = "SEEK"
@@ -234,7 +235,9 @@ packet_row; queue, entered
                              visit.alive.eq(self.alive)]
                 m.d.sync += visit.row.behind.eq(row.behind & (self.finals != row.seq))
                 with m.If(visit.flush):
-                    m.d.sync += visit.row.timed.eq(0)
+                    # On a full card a timer of a batch that ended since is no reason to flush.
+                    m.d.sync += [visit.row.timed.eq(0), visit.row.older.eq(0),
+                                 visit.flush.eq(~(row.older & spares & (row.waits == 0)))]
                 m.next = "ORDER"
             with m.State("ORDER"):
                 m.d.sync += [visit.entry.eq(self.order_entry),

@@ -1,7 +1,7 @@
 """Batches of transmit queues, in the order of each queue, into chains to be walked."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.buffer import Queue
@@ -10,6 +10,9 @@ from .entries import Entries
 from .table import Table
 
 __all__ = ["WalkTransmit"]
+
+SURE_BITS = 2048  # of the data path: in as much time a frame leaves, however many come in
+FULL      = 255   # cycles for which receive counts as waiting for its writes after it did
 
 
 class WalkTransmit(wiring.Component):
@@ -20,6 +23,9 @@ class WalkTransmit(wiring.Component):
     room or of the reads that are free (unless three quarters of all reads are), or while its
     function holds a quarter as many reads as are free: the share falls as they get scarce, and a
     tenant whose memory does not answer keeps few.
+
+    Reads are small and pass the writes of received frames on a full link. So while these wait, no
+    more frames begin than are received, but for one in the time of ``SURE_BITS``.
 
     Timing
     ------
@@ -48,6 +54,8 @@ class WalkTransmit(wiring.Component):
         Reads that may still be asked for.
     scarce : ``Out(1)``
         Batches shall be small.
+    receive : ``In``
+        ``waits``: received frames wait to be written; ``frame``: one was.
     """
 
     def __init__(self, geometry, *, run):
@@ -72,6 +80,7 @@ class WalkTransmit(wiring.Component):
             "held":         In(range(g.gather_tags + 1)),
             "free_reads":   In(range(g.gather_tags + 1)),
             "scarce":       Out(1),
+            "receive":      In(data.StructLayout({"waits": 1, "frame": 1})),
         })
 
     def elaborate(self, platform):
@@ -124,9 +133,30 @@ class WalkTransmit(wiring.Component):
             heads.i.valid.eq(emit), heads.i.p.slot.batch.eq(entry.batch),
             heads.i.p.slot.index.eq(entries.now), heads.i.p.bad.eq(entries.bad | failed)]
 
+        # No more frames leave than come.
+        full  = Signal(range(FULL + 1))
+        lead  = Signal(range(-4 * g.batch, 4 * g.batch))  # frames begun, less those received
+        sure  = Signal(range(g.batch * SURE_BITS // g.data_width + 1))  # cycles to the next
+        even  = Signal()
+        began = Signal()
+        begun = Signal.like(count)
+        # Three cycles after a batch: one may slip by behind one of a single frame.
+        m.d.comb += begun.eq(Mux(began, count, 0))
+        m.d.sync += [began.eq(entries.begin), even.eq((full == 0) | (lead <= 0) | (sure == 0)),
+                     full.eq(full - (full != 0)), sure.eq(sure - (sure != 0))]
+        with m.If(self.receive.waits):
+            m.d.sync += full.eq(FULL)
+        with m.If(began):
+            m.d.sync += sure.eq(begun << (SURE_BITS // g.data_width).bit_length() - 1)
+        with m.If(full == 0):
+            m.d.sync += lead.eq(0)
+        with m.Else():
+            m.d.sync += lead.eq(lead + Mux(lead < 2 * g.batch, begun, 0)
+                                - (self.receive.frame & (lead >= -2 * g.batch)))
+
         with m.FSM():
             with m.State("IDLE"):
-                with m.If(work.o.valid):
+                with m.If(work.o.valid & even):
                     m.d.comb += work.o.ready.eq(1)
                     m.d.sync += queue.eq(work.o.payload)
                     m.next = "ORDER"

@@ -11,7 +11,7 @@ from ..card_port import SimulatedPort
 from ..host.virtio_net_driver import VirtioNetDriver
 from ..link.world import Event
 from .frames import udp_frame
-from .slope import percentiles, slope_ns, spread
+from .slope import percentiles, slope_ns, slopes_together, spread
 from .stations import stations
 
 __all__ = ["net_tx", "net_rx", "net_bidir", "latency_net", "start_flows"]
@@ -161,8 +161,7 @@ async def net_bidir(env, scenario, packets, seed):
     await _ring(drivers)
     await env.wait_count(Event.FRAME_OUT, done, PATIENCE_NS)
     times, lost = await _received(env, drivers, done)
-    out = slope_ns(env.world.log(Event.FRAME_OUT)["time_ps"] / 1000)
-    into = slope_ns(times)
+    out, into = slopes_together(env.world.log(Event.FRAME_OUT)["time_ps"] / 1000, times)
     return {"operations": done, "slope_ns": max(out, into), "latency_ns": percentiles([]),
             "extra": {"tx_mpps": 1000 / out, "rx_mpps": 1000 / into, "lost": lost}}
 

@@ -2,7 +2,7 @@
 
 import numpy
 
-__all__ = ["slope_ns", "percentiles", "spread", "tail"]
+__all__ = ["slope_ns", "slopes_together", "percentiles", "spread", "tail"]
 
 
 def slope_ns(times_ns, *, low=0.25, high=0.95):
@@ -12,6 +12,20 @@ def slope_ns(times_ns, *, low=0.25, high=0.95):
     if last <= first:
         raise ValueError(f"`times_ns` must hold 3 events or more, not {len(times)}")
     return float(times[last] - times[first]) / (last - first)
+
+
+def slopes_together(*ways):
+    """Nanoseconds an event of each way, from when all of them have had 25 % of their events until
+    one has had 95 %: what a way does when another has ended is not counted. A way with less than
+    3 events in that time is measured alone, and so is a single way."""
+    if len(ways) == 1:
+        return [slope_ns(ways[0])]
+    ways = [numpy.sort(numpy.asarray(way, dtype=float)) for way in ways]
+    begin = max(way[int(len(way) * 0.25)] for way in ways)
+    end = min(way[int(len(way) * 0.95) - 1] for way in ways)
+    inside = [way[(way >= begin) & (way <= end)] for way in ways]
+    return [slope_ns(mine, low=0, high=1) if len(mine) >= 3 else slope_ns(way)
+            for mine, way in zip(inside, ways)]
 
 
 def spread(times_ns, counts):

@@ -12,7 +12,7 @@ from .frames import udp_frame
 from .net import start_flows
 from .rings import Drive, Ring
 from .service import DriveService, NetReceive, NetTransmit, serve
-from .slope import percentiles, slope_ns, spread
+from .slope import percentiles, slope_ns, slopes_together, spread
 from .tenants import BLOCK, VOLUME_OCTETS, Tenants
 
 __all__ = ["net_sustained", "zero_loss", "nvme_sustained", "net_tenants", "command_maker",
@@ -109,18 +109,16 @@ async def net_sustained(env, scenario, packets, seed):
         sent = all(ring.taken >= quota for ring in transmit)
         return sent and (not into or arrival.ended())
     await serve(env, services + drives, ended, poll_ns=POLL_NS)
-    operations, extra, slopes = 0, {}, []
+    ways, extra = {}, {}
     if transmit:
-        times = env.world.log(Event.FRAME_OUT)["time_ps"] / 1000
-        assert len(times) == quota * len(transmit), f"{len(times)} frames sent"
-        slopes.append(slope_ns(times))
-        operations = len(times)
-        extra["tx_mpps"] = 1000 / slopes[0]
+        ways["tx"] = env.world.log(Event.FRAME_OUT)["time_ps"] / 1000
+        assert len(ways["tx"]) == quota * len(transmit), f"{len(ways['tx'])} frames sent"
     if into:
-        times = used_times(env, [driver.rx for driver in tenants.net])
-        slopes.append(slope_ns(times))
-        extra |= {"rx_mpps": 1000 / slopes[-1], "lost": packets - arrival.count}
-        operations = max(operations, len(times))
+        ways["rx"] = used_times(env, [driver.rx for driver in tenants.net])
+        extra["lost"] = packets - arrival.count
+    slopes = slopes_together(*ways.values())
+    operations = max(map(len, ways.values()))
+    extra |= {f"{way}_mpps": 1000 / slope for way, slope in zip(ways, slopes)}
     if drives:
         count = sum(service.ring.taken for service in drives)
         extra["drive_operations"] = count

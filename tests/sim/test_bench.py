@@ -16,7 +16,7 @@ from sim.bench.page import write_page
 from sim.bench.pictures import _swept, rate_of
 from sim.bench.plot import PICTURES, plot
 from sim.bench.run import record_of
-from sim.bench.slope import percentiles, slope_ns, spread
+from sim.bench.slope import percentiles, slope_ns, slopes_together, spread
 from sim.link.config import LINKS, LinkConfig
 
 LINK = LINKS["gen3x16"]
@@ -84,6 +84,10 @@ def test_slope():
     assert percentiles([1, 2, 3])["p50"] == 2 and percentiles([])["p99"] is None
     with pytest.raises(ValueError, match="3 events"):
         slope_ns([1, 2])
+    # The first goes on twice as fast when the second has ended.
+    first = [10 * n for n in range(100)] + [1000 + 5 * n for n in range(200)]
+    assert slopes_together(first, [9 * n for n in range(111)]) == pytest.approx([10, 9], rel=0.02)
+    assert slopes_together(first) == [slope_ns(first)] and slope_ns(first) < 7
 
 
 def test_frames_are_right():
