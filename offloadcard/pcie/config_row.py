@@ -4,13 +4,14 @@
 # Ref: virtio-1.2, 4.1.4.9 (PCI configuration access capability)
 
 from amaranth import *
+from amaranth.lib import data
 
 from . import spec_config as spec
 from .config_map import FLAG_ABSENT, FLAG_CLOSED, SLOTS, Slot
 from .spec import MessageCode
 from .spec_config import FunctionState
 
-__all__ = ["state_of", "fresh_row", "log_error", "window_of", "window_data"]
+__all__ = ["state_of", "fresh_row", "judge_error", "log_error", "window_of", "window_data"]
 
 _CORRECTABLE, _NON_FATAL, _FATAL, _UNSUPPORTED = range(16, 20)  # of Device Status
 _ADVISORY = 13  # of the correctable error status
@@ -54,22 +55,28 @@ def fresh_row(m, images, row, kind, sticky):
     return fresh
 
 
-def log_error(m, row, row_w, event, rules, messages, *, silent):
-    """Write what ``event`` leaves in ``row`` through the write port ``row_w``; tell the root
-    complex by the stream ``messages`` (``error_message``), as far as the function may.
+_VERDICT = data.StructLayout({
+    "own":      1,  # it is this function's to log
+    "fatal":    1,
+    "advisory": 1,
+    "logged":   1,  # in the uncorrectable error status
+    "first":    1,  # and, where none stands there, with its header
+    "tells":    1,
+    "system":   1,  # told as a system error
+})
 
-    ``rules``, of ``config_settings.error_rules``, hold for the function. ``silent``: it is being
-    reset, or absent.
-    """
+
+def judge_error(m, event, rules):
+    """What ``rules``, of ``config_settings.error_rules``, say of ``event`` (``error_event``): a new
+    register of ``m``, a cycle later."""
+    verdict  = Signal(_VERDICT)
     # [pcie-5.0: Figure 6-2] the flow of logging
-    own        = Signal()  # it is this function's to log
-    bit        = Signal(32)
-    fatal      = Signal()
-    advisory   = Signal()
-    logged     = Signal()
-    unmasked   = Signal()
-    first      = Signal()
-    device     = Signal(32)
+    bit      = Signal(32)
+    own      = Signal()
+    fatal    = Signal()
+    advisory = Signal()
+    logged   = Signal()
+    unmasked = Signal()
     m.d.comb += [
         own.eq(~event.master_abort & ~event.target_abort),
         bit.eq(1 << event.error),
@@ -77,19 +84,6 @@ def log_error(m, row, row_w, event, rules, messages, *, silent):
         advisory.eq(event.advisory & ~fatal),
         logged.eq(own & (~advisory | ~rules.correctable_mask[_ADVISORY])),
         unmasked.eq(~(rules.mask & bit).any()),
-        first.eq(logged & unmasked & (row[Slot.UNCORRECTABLE] == 0)),
-        device.eq(row[Slot.DEVICE]
-                  | Mux(advisory, 1 << _CORRECTABLE,
-                        Mux(fatal, 1 << _FATAL, 1 << _NON_FATAL))
-                  | Mux(event.error == spec.ERROR_UNSUPPORTED, 1 << _UNSUPPORTED, 0)),
-        row_w.data[Slot.DEVICE].eq(device),
-        row_w.en[Slot.DEVICE].eq(own),
-        row_w.data[Slot.CORRECTABLE].eq(row[Slot.CORRECTABLE] | 1 << _ADVISORY),
-        row_w.en[Slot.CORRECTABLE].eq(own & advisory),
-        row_w.data[Slot.UNCORRECTABLE].eq(row[Slot.UNCORRECTABLE] | bit),
-        row_w.en[Slot.UNCORRECTABLE].eq(logged),
-        row_w.data[Slot.AER_CONTROL].eq(event.error),  # First Error Pointer
-        row_w.en[Slot.AER_CONTROL].eq(first),
     ]
     # [pcie-5.0: 6.2.5, 7.5.3.4] which messages are enabled: bits of Device Control, SERR# Enable
     serr, reports, tells = Signal(), Signal(), Signal()
@@ -97,20 +91,55 @@ def log_error(m, row, row_w, event, rules, messages, *, silent):
     m.d.comb += [
         serr.eq(rules.command[_SERR]),
         reports.eq((event.error != spec.ERROR_UNSUPPORTED) | of_unsupported),
-        tells.eq(own & ~silent & Mux(
+        tells.eq(own & Mux(
             advisory, logged & reports & correctable,
             unmasked & (serr | reports & Mux(fatal, of_fatal, non_fatal)))),
-        messages.valid.eq(tells),
+    ]
+    m.d.sync += [
+        verdict.own.eq(own),
+        verdict.fatal.eq(fatal),
+        verdict.advisory.eq(advisory),
+        verdict.logged.eq(logged),
+        verdict.first.eq(logged & unmasked),
+        verdict.tells.eq(tells),
+        verdict.system.eq(tells & serr & ~advisory),
+    ]
+    return verdict
+
+
+def log_error(m, row, row_w, event, verdict, messages, *, silent):
+    """Write what ``event`` leaves in ``row`` through the write port ``row_w``; tell the root
+    complex by the stream ``messages`` (``error_message``), as far as the function may.
+
+    ``verdict`` is ``judge_error``'s. ``silent``: the function is being reset, or absent.
+    """
+    first, told = Signal(), Signal()
+    m.d.comb += [
+        first.eq(verdict.first & (row[Slot.UNCORRECTABLE] == 0)),
+        told.eq(verdict.tells & ~silent),
+        row_w.data[Slot.DEVICE].eq(
+            row[Slot.DEVICE]
+            | Mux(verdict.advisory, 1 << _CORRECTABLE,
+                  Mux(verdict.fatal, 1 << _FATAL, 1 << _NON_FATAL))
+            | Mux(event.error == spec.ERROR_UNSUPPORTED, 1 << _UNSUPPORTED, 0)),
+        row_w.en[Slot.DEVICE].eq(verdict.own),
+        row_w.data[Slot.CORRECTABLE].eq(row[Slot.CORRECTABLE] | 1 << _ADVISORY),
+        row_w.en[Slot.CORRECTABLE].eq(verdict.own & verdict.advisory),
+        row_w.data[Slot.UNCORRECTABLE].eq(row[Slot.UNCORRECTABLE] | 1 << event.error),
+        row_w.en[Slot.UNCORRECTABLE].eq(verdict.logged),
+        row_w.data[Slot.AER_CONTROL].eq(event.error),  # First Error Pointer
+        row_w.en[Slot.AER_CONTROL].eq(first),
+        messages.valid.eq(told),
         messages.p.function_id.eq(event.function_id),
-        messages.p.code.eq(Mux(advisory, MessageCode.ERR_COR, Mux(
-            fatal, MessageCode.ERR_FATAL, MessageCode.ERR_NONFATAL))),
+        messages.p.code.eq(Mux(verdict.advisory, MessageCode.ERR_COR, Mux(
+            verdict.fatal, MessageCode.ERR_FATAL, MessageCode.ERR_NONFATAL))),
         row_w.data[Slot.COMMAND].eq(
             row[Slot.COMMAND]
-            | (own & (event.error == spec.ERROR_ABORT)) << _SIGNALED_TARGET_ABORT
+            | (verdict.own & (event.error == spec.ERROR_ABORT)) << _SIGNALED_TARGET_ABORT
             | event.target_abort << _RECEIVED_TARGET_ABORT
             | event.master_abort << _RECEIVED_MASTER_ABORT
-            | (tells & serr & ~advisory) << _SIGNALED_SYSTEM_ERROR
-            | (own & (event.error == spec.ERROR_POISONED)) << _DETECTED_PARITY_ERROR),
+            | (verdict.system & ~silent) << _SIGNALED_SYSTEM_ERROR
+            | (verdict.own & (event.error == spec.ERROR_POISONED)) << _DETECTED_PARITY_ERROR),
         row_w.en[Slot.COMMAND].eq(1),
     ]
     for n in range(4):

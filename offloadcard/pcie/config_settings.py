@@ -28,8 +28,8 @@ class ConfigSettings(wiring.Component):
 
     Timing
     ------
-    As :class:`offloadcard.pcie.config_pf.PfRegisters`, and a cycle more: what is asked and written
-    rests in registers.
+    As :class:`offloadcard.pcie.config_pf.PfRegisters`, and a cycle more: what is asked, written and
+    reset rests in registers.
 
     Parameters
     ----------
@@ -82,8 +82,9 @@ class ConfigSettings(wiring.Component):
         pfs, rows = [], []
         fresh = ConfigMap(config).reset
         register, mask, write_data, write = Signal(7), Signal(32), Signal(32), Signal(2)
+        reset = Signal(2)
         m.d.sync += [register.eq(self.register), mask.eq(self.mask), write_data.eq(self.data),
-                     write.eq(self.write)]
+                     write.eq(self.write), reset.eq(self.reset)]
         for number, (vfs, first) in enumerate(((config.virtio_net_vfs, config.first_net_vf),
                                                (config.nvme_vfs, config.first_nvme_vf))):
             pf = PfRegisters(total_vfs=vfs, first_vf_offset=first - number, has_ari=number == 0,
@@ -99,7 +100,7 @@ class ConfigSettings(wiring.Component):
             shared = self.settings.pf[number]
             m.d.comb += [
                 pf.register.eq(register), pf.mask.eq(mask), pf.data.eq(write_data),
-                pf.write.eq(write[number]), pf.reset.eq(self.reset[number]),
+                pf.write.eq(write[number]), pf.reset.eq(reset[number]),
                 pf.cold.eq(self.cold), pf.ari.eq(self.settings.ari),
                 self.vfs_ended[number].eq(pf.vfs_ended),
                 *(shared[name].eq(getattr(pf, name))

@@ -13,7 +13,14 @@ from . import transactions as words
 from .config_map import FLAG_ABSENT, FLAG_CLOSED, SLOTS, VIRTIO_PCI_DATA, ConfigMap, Slot
 from .config_provider import Provider
 from .config_resolve import Resolver, kind_of
-from .config_row import fresh_row, log_error, state_of, window_data, window_of
+from .config_row import (
+    fresh_row,
+    judge_error,
+    log_error,
+    state_of,
+    window_data,
+    window_of,
+)
 from .config_settings import ConfigSettings
 from .functions import error_event, error_message, function_row, settings
 from .transactions import RESET_ALL, RESET_FAMILY, RESET_FUNCTION, RESET_VFS
@@ -178,6 +185,7 @@ class ConfigSpace(wiring.Component):
                      alive.eq(~state.closed & ~state.absent)]
 
         fresh = fresh_row(m, images, row_r.data, kind, sticky)
+        verdict = judge_error(m, error, shared.rules[family])
 
         def send_completion(with_data):
             return [
@@ -262,7 +270,7 @@ class ConfigSpace(wiring.Component):
                 m.next = "REREAD"
 
             with m.State("ERROR"):
-                log_error(m, row_r.data, row_w, error, shared.rules[family], self.messages,
+                log_error(m, row_r.data, row_w, error, verdict, self.messages,
                           silent=closed | absent)
                 m.next = "IDLE"
 

@@ -61,10 +61,11 @@ class CreditGate(wiring.Component):
             consumed = Signal(width)
             left     = Signal(width)  # of the limit of a cycle ago, which is no greater
             infinite = Signal()
-            # [pcie-5.0: 2.6.1.2] limit - (consumed + need), modulo, within half of the range
+            # [pcie-5.0: 2.6.1.2] limit - (consumed + need), modulo, within half of the range. The
+            # other side grants less than half ahead [2.6.1], so one bit tells.
             required = Signal(width)
             m.d.comb += required.eq(left - need + self.slack)
-            enough.append(infinite | (required <= 1 << width - 1))
+            enough.append(infinite | ~required[-1])
             with m.If(self.reset):
                 m.d.sync += [consumed.eq(0), left.eq(0), infinite.eq(0)]
             with m.Else():

@@ -13,7 +13,7 @@ from .lifecycle import Lifecycle
 from .msix import Msix
 from .spec import tlp_beat
 from .target import Target
-from .transactions import completion, config_request
+from .transactions import access_request, completion, config_request
 
 __all__ = ["Front"]
 
@@ -151,11 +151,15 @@ class Front(wiring.Component):
         wiring.connect(m, asked.o, space.requests)
         wiring.connect(m, space.completions, answered.i)
         wiring.connect(m, answered.o, target.config_completions)
-        wiring.connect(m, space.accesses, target.accesses)
+        m.submodules.access = access = Buffer(access_request(
+            function_id_width=config.function_id_width))
+        wiring.connect(m, space.accesses, access.i)
+        wiring.connect(m, access.o, target.accesses)
         wiring.connect(m, target.access_replies, space.access_replies)
         wiring.connect(m, target.msix_requests, msix.requests)
         wiring.connect(m, msix.replies, target.msix_replies)
-        wiring.connect(m, space.resets, lifecycle.resets)
+        m.d.sync += [lifecycle.resets.payload.eq(space.resets.payload),
+                     lifecycle.resets.valid.eq(space.resets.valid)]
         wiring.connect(m, lifecycle.closings, space.closings)
         wiring.connect(m, lifecycle.openings, space.openings)
         m.d.comb += space.walking.eq(lifecycle.walking)
@@ -171,6 +175,8 @@ class Front(wiring.Component):
         ]
         wiring.connect(m, waiting.o, errors.i[0])
         wiring.connect(m, target.errors, errors.i[1])
-        wiring.connect(m, errors.o, space.errors)
+        m.submodules.error = error = Buffer(self.errors.payload.shape())
+        wiring.connect(m, errors.o, error.i)
+        wiring.connect(m, error.o, space.errors)
 
         return m

@@ -7,7 +7,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.arbiter import Merge
-from ..rtl.buffer import Queue
+from ..rtl.buffer import Buffer, Queue
 from ..rtl.ports import LifecyclePort, lifecycle_drained
 from ..rtl.worklist import WorkList
 from .config_resolve import kind_of
@@ -32,7 +32,7 @@ class Lifecycle(wiring.Component):
 
     Timing
     ------
-    Closing takes about 6 cycles a function. ``stops`` follow ``settle`` cycles later, when
+    Closing takes about 7 cycles a function. ``stops`` follow ``settle`` cycles later, when
     everything that passed the gate has reached its place.
 
     Parameters
@@ -84,14 +84,16 @@ class Lifecycle(wiring.Component):
         # --- who is to end ----------------------------------------------------------------------
         # Single functions wait in a list. Families are walked: a flag for the physical function
         # and one for the virtual ones, of each family.
-        m.submodules.singles = singles = WorkList(count=config.functions)
+        m.submodules.list    = waiting = WorkList(count=config.functions)
+        m.submodules.singles = singles = Buffer(width)
+        wiring.connect(m, waiting.o, singles.i)
         asked_pf  = Signal(2)
         asked_vfs = Signal(2)
         sticky_pf, sticky_vfs = Signal(2), Signal(2)
         request = self.resets.p
         m.d.comb += [
-            singles.i.payload.eq(request.function_id),
-            singles.i.valid.eq(self.resets.valid & (request.scope == RESET_FUNCTION)),
+            waiting.i.payload.eq(request.function_id),
+            waiting.i.valid.eq(self.resets.valid & (request.scope == RESET_FUNCTION)),
         ]
         walk_family = Signal()
         walk_id     = Signal(width)
@@ -216,16 +218,18 @@ class Lifecycle(wiring.Component):
                     ]
                     m.next = "CLOSED"
                 with m.Else():
-                    m.d.comb += self.closings.valid.eq(1)
-                    with m.If(self.closings.ready):
-                        m.d.comb += [
-                            settling.i.valid.eq(1), row_w.en.eq(1), row_w.data.eq(0b111),
-                            row_w.data.sticky.eq(sticky),
-                        ]
-                        for family, count in enumerate(open_vfs):
-                            with m.If(kind[1] & (kind[0] == family)):
-                                m.d.sync += count.eq(count + 1)
-                        m.next = "CLOSED"
+                    m.next = "ASK"
+            with m.State("ASK"):
+                m.d.comb += self.closings.valid.eq(1)
+                with m.If(self.closings.ready):
+                    m.d.comb += [
+                        settling.i.valid.eq(1), row_w.en.eq(1), row_w.data.eq(0b111),
+                        row_w.data.sticky.eq(sticky),
+                    ]
+                    for family, count in enumerate(open_vfs):
+                        with m.If(kind[1] & (kind[0] == family)):
+                            m.d.sync += count.eq(count + 1)
+                    m.next = "CLOSED"
             with m.State("CLOSED"):
                 m.d.sync += from_walk.eq(0)
                 with m.If(from_walk & (function == walk_last)):

@@ -37,8 +37,8 @@ class Msix(wiring.Component):
 
     Timing
     ------
-    As :class:`offloadcard.pcie.msix_bank.MsixBank`; an access to the bank of one device never
-    waits for the other's, but for those that came before it.
+    As :class:`offloadcard.pcie.msix_bank.MsixBank`, an access and an interrupt a cycle more. An
+    access to the bank of one device never waits for the other's, but for those that came before it.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Msix(wiring.Component):
         config = self.config
         m.submodules.merge = merge = Merge(self.beat, count=2)
         m.submodules.ends  = ends  = Merge(self.drained.payload.shape(), count=2)
-        banks = []
+        banks, entries = [], []
         for family, (name, vfs, first, vectors, port) in enumerate((
                 ("net", config.virtio_net_vfs, config.first_net_vf,
                  spec.virtio_vectors(queue_pairs=config.virtio_queue_pairs),
@@ -101,6 +101,12 @@ class Msix(wiring.Component):
                             data_width=config.data_width)
             m.submodules[name] = bank
             banks.append(bank)
+            m.submodules[f"{name}_requests"] = entry = Buffer(mmio_request(
+                function_id_width=ceil_log2(vfs + 1)))
+            entries.append(entry)
+            wiring.connect(m, entry.o, bank.requests)
+            m.submodules[f"{name}_interrupts"] = called = Buffer(bank.interrupts.requests.p.shape())
+            wiring.connect(m, called.o, bank.interrupts.requests)
 
             # A bank counts its own functions only, from the physical one on.
             def inwards(function_id, first=first):
@@ -109,15 +115,14 @@ class Msix(wiring.Component):
             def outwards(index, first=first, family=family):
                 return Mux(index == 0, family, index + (first - 1))
 
-            for ours, theirs in ((self.rows, bank.rows), (self.requests, bank.requests),
-                                 (self.stops, bank.stops), (port.requests,
-                                                            bank.interrupts.requests)):
+            for ours, theirs in ((self.rows, bank.rows), (self.requests, entry.i),
+                                 (self.stops, bank.stops), (port.requests, called.i)):
                 mine = kind_of(m, config, ours.p.function_id)[0] == family
                 m.d.comb += [
                     *_renamed(theirs.p, ours.p, inwards(ours.p.function_id)),
                     theirs.valid.eq(ours.valid & (mine if ours is not port.requests else 1)),
                 ]
-            m.d.comb += port.requests.ready.eq(bank.interrupts.requests.ready)
+            m.d.comb += port.requests.ready.eq(called.i.ready)
             for theirs, ours in ((bank.writes, merge.i[family]), (bank.drained, ends.i[family]),
                                  (bank.interrupts.answers, port.answers)):
                 m.d.comb += [*_renamed(ours.p, theirs.p, outwards(theirs.p.function_id)),
@@ -141,7 +146,7 @@ class Msix(wiring.Component):
         net, nvme = banks
         family = kind_of(m, config, self.requests.p.function_id)[0]
         m.d.comb += [
-            self.requests.ready.eq(Mux(family, nvme.requests.ready, net.requests.ready)),
+            self.requests.ready.eq(Mux(family, entries[1].i.ready, entries[0].i.ready)),
             self.replies.valid.eq(net.replies.valid | nvme.replies.valid),
             self.replies.p.data.eq(Mux(net.replies.valid, net.replies.p.data,
                                        nvme.replies.p.data)),

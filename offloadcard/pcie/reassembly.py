@@ -207,11 +207,17 @@ class Tracker(wiring.Component):
         octets  = Signal(range(READ_MAX + 1))  # of this TLP, where it fits its read
         more    = Signal()                     # other completions follow
         sane    = Signal()
+        success = Signal()
+        junk    = Signal(2)                    # octets before the first
+        span    = Signal(range(READ_MAX + 4))  # with them
         at      = Signal(range(READ_MAX + 8))  # octets of the payload before this beat
         m.d.sync += [
             kind.eq(kind0), tag1.eq(address), beat.eq(beat0),
             octets.eq(Mux(room < bytes0, room, bytes0)),
             more.eq(room < bytes0),
+            success.eq(header0.status == spec.CplStatus.SC),
+            junk.eq(header0.lower_address[:2]),
+            span.eq(Mux(room < bytes0, room, bytes0) + header0.lower_address[:2]),
             sane.eq((bytes0 <= READ_MAX) & (room < bytes0 + 4)
                     & (header0.fmt == spec.Fmt.THREE_DW_DATA)),
             known.eq((header0["type"] == spec.Type.COMPLETION) & ~header0.tag_8 & ~header0.tag_9
@@ -223,7 +229,6 @@ class Tracker(wiring.Component):
 
         record, state = record_r.data, state_r.data
         busy, own, fits, framed = Signal(), Signal(), Signal(), Signal()
-        junk, span = Signal(2), Signal(range(READ_MAX + 4))
         past       = Signal(range(READ_MAX + 4))  # octets from this beat on
         next_lower = Signal(7)
         m.d.comb += [
@@ -232,8 +237,6 @@ class Tracker(wiring.Component):
             next_lower.eq(record.lower + state.done),
             fits.eq(sane & (header.byte_count == record.octets - state.done)
                     & (header.lower_address == next_lower)),
-            junk.eq(header.lower_address[:2]),
-            span.eq(junk + octets),
             past.eq(span - at),
             framed.eq((at < span) & (past <= lanes)),
         ]
@@ -244,7 +247,7 @@ class Tracker(wiring.Component):
 
         m.d.comb += [
             self.pieces.valid.eq((kind == Event.BEAT) & own & fits & ~state.quarantined
-                                 & (at < span) & (header.status == spec.CplStatus.SC)),
+                                 & (at < span) & success),
             self.pieces.p.slot.eq(record.slot),
             self.pieces.p.position.eq(record.position + state.done + at - junk),
             self.pieces.p.data.eq(beat.data),
@@ -268,7 +271,7 @@ class Tracker(wiring.Component):
                     pass
                 with m.Elif(~own):
                     m.d.comb += notice["unexpected"].eq(1)
-                with m.Elif(header.status != spec.CplStatus.SC):
+                with m.Elif(~success):
                     m.d.comb += [final.eq(1), failed.eq(1), notice["aborted"].eq(1)]
                 with m.Elif(~fits | ~framed):
                     m.d.comb += [parted.eq(~state.quarantined), failed.eq(1),

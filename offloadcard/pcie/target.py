@@ -175,8 +175,13 @@ class Target(wiring.Component):
 
         # --- completions ------------------------------------------------------------------------
         m.submodules.merge = merge = Merge(completion(), count=5)
-        for source, sink in zip((net.completions, nvme.completions, msix.completions, refusals.o,
-                                 wiring.flipped(self.config_completions)), merge.i):
+        ended = []
+        for name, lane in zip(("net", "nvme", "msix"), lanes):
+            m.submodules[f"{name}_ended"] = end = Buffer(completion())
+            wiring.connect(m, lane.completions, end.i)
+            ended.append(end.o)
+        for source, sink in zip((*ended, refusals.o, wiring.flipped(self.config_completions)),
+                                merge.i):
             wiring.connect(m, source, sink)
         m.submodules.slice = border = Buffer(completion())
         wiring.connect(m, merge.o, border.i)
@@ -228,13 +233,21 @@ class Target(wiring.Component):
                                  + sum(lane.read_done for lane in lanes)),
             self.released.npd.eq(receiver.released.npd),
         ]
+        # What lanes say rests once: it comes at the end of their verdicts.
+        said = []
+        for number, lane in enumerate(lanes):
+            heard = Signal(data.StructLayout({
+                "refused": 1, "refused_read": 1, "dropped": 1, "aborted": 1,
+                "refused_function": len(lane.refused_function)}), name=f"heard{number}")
+            m.d.sync += [heard[name].eq(getattr(lane, name)) for name in heard.shape().members]
+            said.append(heard)
         events = (
             (receiver.unsupported + (no_place | (decode.o.valid & request.refuse))
-             + sum(lane.refused for lane in lanes)),
-            sum(lane.aborted for lane in lanes),
+             + sum(heard.refused for heard in said)),
+            sum(heard.aborted for heard in said),
             receiver.malformed,
             poisoned,
-            sum(lane.dropped for lane in lanes),
+            sum(heard.dropped for heard in said),
         )
         for number, event in enumerate(events):
             step = Signal(3, name=f"step{number}")
@@ -249,13 +262,13 @@ class Target(wiring.Component):
             return [news.eq(1), event.function_id.eq(function), event.error.eq(error),
                     event.advisory.eq(advisory), event.header.as_value().eq(header)]
 
-        for lane in lanes:
-            with m.If(lane.refused):
-                m.d.sync += log(lane.refused_function, spec.ERROR_UNSUPPORTED, lane.refused_read)
-            with m.Elif(lane.dropped):
-                m.d.sync += log(lane.refused_function, spec.ERROR_UNSUPPORTED, 0)
-            with m.Elif(lane.aborted):
-                m.d.sync += log(lane.refused_function, spec.ERROR_ABORT, 1)
+        for heard in said:
+            with m.If(heard.refused):
+                m.d.sync += log(heard.refused_function, spec.ERROR_UNSUPPORTED, heard.refused_read)
+            with m.Elif(heard.dropped):
+                m.d.sync += log(heard.refused_function, spec.ERROR_UNSUPPORTED, 0)
+            with m.Elif(heard.aborted):
+                m.d.sync += log(heard.refused_function, spec.ERROR_ABORT, 1)
         header = request.header.as_value()
         with m.If(no_place | (decode.o.valid & request.refuse)):
             m.d.sync += log(0, spec.ERROR_UNSUPPORTED, to_refusal, header)

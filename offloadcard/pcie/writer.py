@@ -147,7 +147,8 @@ class Writer(wiring.Component):
             lines.i.payload.eq(line.data.as_value()),
             lines.i.valid.eq(taken.o.valid & (cutter.i.ready | ~line.first)),
             taken.o.ready.eq(lines.i.ready & (cutter.i.ready | ~line.first)),
-            moves.eq(full & (~ok | taken.i.ready)),
+            # What is refused waits for the same room, so that no verdict goes back to the ports.
+            moves.eq(full & taken.i.ready),
             self.begun.valid.eq(moves & ok & now.first),
             self.begun.payload.eq(now.function_id),
         ]

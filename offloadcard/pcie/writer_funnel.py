@@ -90,7 +90,6 @@ class Funnel(wiring.Component):
         left_r  = Signal.like(tlp.span)
         left    = Signal.like(tlp.span)  # octets of the TLP from this beat on
         last    = Signal()
-        used    = Signal(range(lanes + 1))
         old     = Signal(range(lanes + 1))  # lanes that come from the last line
         turn    = Signal(bits)
         need    = Signal()
@@ -99,11 +98,11 @@ class Funnel(wiring.Component):
         m.d.comb += [
             left.eq(Mux(inside, left_r, tlp.span)),
             last.eq(left <= lanes),
-            used.eq(Mux(last, left, lanes)),
             turn.eq(tlp.begin),
             # `begin` on a border: all lanes come from the present line.
             old.eq(Mux(turn == 0, 0, lanes - turn)),
-            need.eq(used > old),
+            # `old` is less than all lanes.
+            need.eq(~last | (left > old)),
             valid.eq(self.tlps.valid & (self.lines.valid | ~need)),
             self.tlps.ready.eq(valid & advance & last),
             self.lines.ready.eq(valid & advance & need),

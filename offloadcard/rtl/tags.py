@@ -94,17 +94,16 @@ class TagPool(wiring.Component):
 
         # At power-up all tags walk in.
         walked  = Signal(range(count + 1))
-        walking = Signal()
+        walking = Signal(init=1)
         enter   = Signal()
         entrant = Signal(tag)
         m.d.comb += [
-            walking.eq(walked != count),
             home.o.ready.eq(~walking),
             enter.eq(walking | home.o.valid),
             entrant.eq(Mux(walking, walked, home.o.p.tag)),
         ]
         with m.If(walking):
-            m.d.sync += walked.eq(walked + 1)
+            m.d.sync += [walked.eq(walked + 1), walking.eq(walked != count - 1)]
         m.d.comb += [low.i.payload.eq(entrant), high.i.payload.eq(entrant)]
         with m.If(entrant < self.low):
             m.d.comb += low.i.valid.eq(enter)
