@@ -187,7 +187,7 @@ class Avail(wiring.Component):
         size, have  = Signal(16), Signal(16)
         room, spare = Signal(signed(16)), Signal(7)
         enough = Signal()  # entries are ahead: rather none now than a small batch
-        known, small = Signal(16), Signal()  # less than a batch holds
+        known, small = Signal(16), Signal()  # less than a batch holds, of what leaves
         next_, ring, row_r = Signal.like(row), Signal(), Signal.like(row)
         mask  = Signal(16)
         setup = Signal(g.setup)
@@ -204,7 +204,7 @@ class Avail(wiring.Component):
             with m.If(self.setup.features.mrg_rxbuf):
                 m.d.comb += usual.eq(g.batch)
         pages = Signal.like(self.frame_pages)
-        m.d.comb += [enough.eq(room <= spare), small.eq(have < most),
+        m.d.comb += [enough.eq(room <= spare), small.eq(0 if self.limited else have < most),
                      next_.eq(row_r), rows.address.eq(queue_r), rows.row.eq(next_)]
         request, beat = self.reads.requests, self.writes.beats
         m.d.comb += [
