@@ -13,14 +13,7 @@ from . import transactions as words
 from .config_map import FLAG_ABSENT, FLAG_CLOSED, SLOTS, VIRTIO_PCI_DATA, ConfigMap, Slot
 from .config_provider import Provider
 from .config_resolve import Resolver, kind_of
-from .config_row import (
-    fresh_row,
-    judge_error,
-    log_error,
-    state_of,
-    window_data,
-    window_of,
-)
+from .config_row import fresh_row, judge_error, log_error, state_of, window_data, window_of
 from .config_settings import ConfigSettings
 from .functions import error_event, error_message, function_row, settings
 from .transactions import RESET_ALL, RESET_FAMILY, RESET_FUNCTION, RESET_VFS
@@ -185,7 +178,9 @@ class ConfigSpace(wiring.Component):
                      alive.eq(~state.closed & ~state.absent)]
 
         fresh = fresh_row(m, images, row_r.data, kind, sticky)
-        verdict = judge_error(m, error, shared.rules[family])
+        rules   = Signal.like(shared.rules[0])
+        m.d.sync += rules.eq(shared.rules[family])
+        verdict = judge_error(m, error, rules)
 
         def send_completion(with_data):
             return [
@@ -257,7 +252,9 @@ class ConfigSpace(wiring.Component):
 
             for name in ("CLOSE", "OPEN", "ERROR", "PROVIDER"):
                 with m.State(f"READ-{name}"):
-                    m.next = name
+                    m.next = name if name != "ERROR" else "JUDGE"
+            with m.State("JUDGE"):
+                m.next = "ERROR"
             with m.State("CLOSE"):
                 close(m)
                 m.next = "TELL-CLOSED"

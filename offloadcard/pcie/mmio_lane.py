@@ -163,6 +163,7 @@ class MmioLane(wiring.Component):
         # The one whose row is being read; `row_r` answers with the cycle in which it stands here.
         held       = Signal(shape)
         held_valid, held_write, held_config = Signal(), Signal(), Signal()
+        held_none  = Signal()  # it touches no octet
         m.d.comb += row_r.en.eq(advance)
         with m.If(take_write):
             m.d.comb += row_r.addr.eq(writes.o.p.function_id)
@@ -176,12 +177,15 @@ class MmioLane(wiring.Component):
                 held_write.eq(take_write | (take_config & self.accesses.p.write)),
                 held_config.eq(take_config),
                 held.eq(Mux(take_write, writes.o.payload, head.o.payload)),
+                held_none.eq(Mux(take_write, writes.o.p.byte_enable == 0,
+                                 head.o.p.byte_enable == 0)),
             ]
             with m.If(take_config):
                 m.d.sync += [
                     held.function_id.eq(self.accesses.p.function_id),
                     held.offset.eq(self.accesses.p.offset),
                     held.byte_enable.eq(self.accesses.p.byte_enable),
+                    held_none.eq(self.accesses.p.byte_enable == 0),
                     held.data.eq(self.accesses.p.data),
                     held.abort.eq(0),
                 ]
@@ -193,7 +197,7 @@ class MmioLane(wiring.Component):
             # Virtio's configuration access works with memory space disabled, too.
             allowed.eq((row_r.data.alive & (row_r.data.memory | held_config))
                        | (not self._GATED)),
-            issue.eq(held_valid & allowed & ~held.abort & held.byte_enable.any()),
+            issue.eq(held_valid & allowed & ~held.abort & ~held_none),
             advance.eq(~issue | self.requests.ready),
             self.requests.valid.eq(issue),
             self.requests.p.function_id.eq(held.function_id),

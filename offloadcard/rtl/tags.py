@@ -116,6 +116,7 @@ class TagPool(wiring.Component):
                   for n in range(2)]
         # Free tags beyond both reserves, once all are in.
         shared = Signal(range(count + 1), init=count - 2 * self.reserve)
+        some   = Signal(init=count > 2 * self.reserve)  # of them are left
         took, gave = Signal(2), Signal(2)
         borrows, repays = Signal(2), Signal(2)
         for port in range(2):
@@ -124,7 +125,7 @@ class TagPool(wiring.Component):
                 gave[port].eq(home.o.valid & home.o.ready & (home.o.p.port == port)),
                 self.offered[port].eq(
                     ~walking & (low.o.valid | (high.o.valid & self.extended[port]))
-                    & ((claim[port] != 0) | (shared != 0))),
+                    & ((claim[port] != 0) | some)),
             ]
             m.d.comb += [
                 borrows[port].eq(took[port] & ~gave[port] & (claim[port] == 0)),
@@ -140,9 +141,9 @@ class TagPool(wiring.Component):
                     m.d.sync += claim[port].eq(claim[port] + 1)
         # One tag moves each way in a cycle, at most.
         with m.If(borrows.any() & ~repays.any()):
-            m.d.sync += shared.eq(shared - 1)
+            m.d.sync += [shared.eq(shared - 1), some.eq(shared != 1)]
         with m.Elif(repays.any() & ~borrows.any()):
-            m.d.sync += shared.eq(shared + 1)
+            m.d.sync += [shared.eq(shared + 1), some.eq(1)]
 
         pick_high = Signal()
         with m.If(self.port):

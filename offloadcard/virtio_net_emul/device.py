@@ -173,8 +173,11 @@ class Device(wiring.Component):
         failures = (*transmit.failures, *receive.failures, control.failures)
         m.submodules.failed = failed = Merge(unsigned(g.id_width), count=len(failures))
         m.submodules.events = events = Merge(life_event(g), count=3)
-        for source, port in zip(failures, failed.i):
-            wiring.connect(m, source, port)
+        for number, (source, port) in enumerate(zip(failures, failed.i)):
+            # Who is heard decides nothing in the cycle of those who speak.
+            m.submodules[f"failure_{number}"] = failure = Buffer(unsigned(g.id_width))
+            wiring.connect(m, source, failure.i)
+            wiring.connect(m, failure.o, port)
         wiring.connect(m, lifecycle.events, events.i[0])
         wiring.connect(m, provision.events, events.i[1])
         m.d.comb += [
