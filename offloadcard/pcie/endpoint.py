@@ -41,8 +41,8 @@ class Endpoint(wiring.Component):
 
     Timing
     ------
-    DMA request in → TLP out 5 cycles; completion in → answer out 7 cycles; write in → TLP out
-    9 cycles. A beat per cycle on each stream.
+    DMA request in → TLP out 4 cycles; completion in → answer out 7 cycles; write in → TLP out
+    8 cycles. A beat per cycle on each stream.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class ReadRequester(wiring.Component):
 
     Timing
     ------
-    Request in → TLP out 5 cycles; last completion beat in → first beat out 7 cycles. One request
+    Request in → TLP out 4 cycles; last completion beat in → first beat out 7 cycles. One request
     and one beat of completions and of answers per cycle.
 
     Parameters

@@ -50,7 +50,8 @@ class Cutter(wiring.Component):
 
     Timing
     ------
-    Latency 2 cycles; one piece per cycle, without a gap between requests.
+    Latency 1 cycle for a request of one piece that finds none under way, else 2; one piece per
+    cycle, without a gap between requests.
 
     Parameters
     ----------
@@ -101,33 +102,28 @@ class Cutter(wiring.Component):
         closes    = Signal()    # nothing is left of this page after this piece
         last      = Signal()    # nor of the request
 
+        piece, request = out.i.p, self.i.p
         octets = Signal(range(self.length_max + 1))
-        end    = Signal(range(self.length_max + 4))  # octets from the DW where the piece begins
-        single = Signal()
-        first_be, last_be = Signal(4), Signal(4)
+        m.d.comb += octets.eq(Mux(closes, in_page, room))
+        whole = self._enables(m, request.address[:2], request.length, "whole")
+        part  = self._enables(m, low[:2], octets, "part")
+        page_room = Signal(13)
+        size      = Signal(13)
+        fits_page, fits_piece = Signal(), Signal()
         m.d.comb += [
-            octets.eq(Mux(closes, in_page, room)),
-            end.eq(octets + low[:2]),
-            single.eq(end <= 4),
-            first_be.eq((0b1111 << low[:2])[:4]),
-        ]
-        with m.Switch(end[:2]):
-            for octet in range(4):
-                with m.Case(octet):
-                    m.d.comb += last_be.eq(0b1111 if octet == 0 else (1 << octet) - 1)
-        piece = out.i.p
-        m.d.comb += [
-            out.i.valid.eq(busy),
-            piece.user.eq(user),
-            piece.address.eq(Cat(low, page)),
-            piece.octets.eq(octets),
-            piece.offset.eq(offset),
-            piece.length_dw.eq((end + 3)[2:]),
-            # A single DW has its enables in the first field [pcie-5.0: 2.2.5].
-            piece.first_be.eq(Mux(single, first_be & last_be, first_be)),
-            piece.last_be.eq(Mux(single, 0, last_be)),
-            piece.first.eq(first),
-            piece.last.eq(last),
+            page_room.eq(self.page_octets - request.address[:12]),
+            size.eq(128 << Mux(request.limit > 5, 5, request.limit)),
+            fits_page.eq(request.length <= page_room),
+            fits_piece.eq(request.length <= size - request.address[:2]),
+            # A request that is one piece leaves at once, if none is under way.
+            out.i.valid.eq(busy | self.i.valid & fits_page & fits_piece),
+            piece.user.eq(Mux(busy, user, request.user)),
+            piece.address.eq(Mux(busy, Cat(low, page), request.address)),
+            piece.octets.eq(Mux(busy, octets, request.length)),
+            piece.offset.eq(Mux(busy, offset, 0)),
+            piece.first.eq(~busy | first),
+            piece.last.eq(~busy | last),
+            *(piece[name].eq(Mux(busy, part[name], whole[name])) for name in part),
             self.i.ready.eq(~busy | (out.i.ready & last)),
         ]
 
@@ -149,19 +145,9 @@ class Cutter(wiring.Component):
                              in_page.eq(following), after.eq(after - following),
                              closes.eq(following <= full), last.eq(after <= full)]
 
-        request   = self.i.p
-        page_room = Signal(13)
-        size      = Signal(13)
-        fits_page, fits_piece = Signal(), Signal()
-        m.d.comb += [
-            page_room.eq(self.page_octets - request.address[:12]),
-            size.eq(128 << Mux(request.limit > 5, 5, request.limit)),
-            fits_page.eq(request.length <= page_room),
-            fits_piece.eq(request.length <= size - request.address[:2]),
-        ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
-                busy.eq(1),
+                busy.eq(busy | ~(fits_page & fits_piece & out.i.ready)),
                 user.eq(request.user),
                 page.eq(request.address[12:]),
                 page_next.eq(request.address[12:] + 1),
@@ -179,3 +165,25 @@ class Cutter(wiring.Component):
             m.d.sync += Assert(request.length != 0)
 
         return m
+
+    @staticmethod
+    def _enables(m, lane, octets, name):
+        """``length_dw`` and the byte enables of ``octets`` that begin at ``lane`` of a DW."""
+        end    = Signal(len(octets) + 1, name=f"{name}_end")  # octets from the DW's start
+        single = Signal(name=f"{name}_single")
+        first_be, last_be = Signal(4, name=f"{name}_first"), Signal(4, name=f"{name}_last")
+        m.d.comb += [
+            end.eq(octets + lane),
+            single.eq(end <= 4),
+            first_be.eq((0b1111 << lane)[:4]),
+        ]
+        with m.Switch(end[:2]):
+            for octet in range(4):
+                with m.Case(octet):
+                    m.d.comb += last_be.eq(0b1111 if octet == 0 else (1 << octet) - 1)
+        return {
+            "length_dw": (end + 3)[2:],
+            # A single DW has its enables in the first field [pcie-5.0: 2.2.5].
+            "first_be": Mux(single, first_be & last_be, first_be),
+            "last_be":  Mux(single, 0, last_be),
+        }

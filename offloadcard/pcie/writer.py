@@ -33,7 +33,7 @@ class Writer(wiring.Component):
 
     Timing
     ------
-    First beat in → first beat out 9 cycles. One beat per cycle; a write that begins off a DW takes
+    First beat in → first beat out 8 cycles. One beat per cycle; a write that begins off a DW takes
     one beat more only where its octets need it.
 
     Parameters

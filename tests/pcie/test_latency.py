@@ -38,7 +38,7 @@ async def cycles_until(ctx, stream, source):
 
 
 def test_read_latency():
-    """Request in → TLP out 5 cycles; completion in → answer out 7 cycles."""
+    """Request in → TLP out 4 cycles; completion in → answer out 7 cycles."""
     dut, found = ReadRequester(TINY), []
 
     async def story(ctx):
@@ -57,11 +57,11 @@ def test_read_latency():
         found.append(await cycles_until(ctx, dut.ports[0].beats, dut.completions))
 
     run(dut, story)
-    assert found == [5, 7]
+    assert found == [4, 7]
 
 
 def test_write_latency():
-    """First beat in → first beat out 9 cycles."""
+    """First beat in → first beat out 8 cycles."""
     dut, found = Writer(TINY), []
 
     async def story(ctx):
@@ -73,4 +73,4 @@ def test_write_latency():
         found.append(await cycles_until(ctx, dut.writes, beats))
 
     run(dut, story)
-    assert found == [9]
+    assert found == [8]
