@@ -38,7 +38,7 @@ class Avail(wiring.Component):
 
     Timing
     ------
-    4 cycles a visit or index answer. Doorbell to read of the index: 8 cycles; index to ring: 4.
+    4 cycles a visit or index answer. Doorbell to read of the index: 5 cycles; index to ring: 4.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ class Chain(wiring.Component):
 
     Timing
     ------
-    One descriptor per cycle; a segment leaves 3 cycles after its descriptor came.
+    One descriptor per cycle; a segment leaves 2 cycles after its descriptor came.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Chain(wiring.Component):
         g = self.geometry
         follow = data.StructLayout({
             "slot": g.slot, "address": 64, "function_id": g.id_width})
-        m.submodules.segments = segments = Queue(g.segment, depth=8)
+        m.submodules.segments = segments = Queue(g.segment, depth=8, latency=0)
         m.submodules.follows  = follows  = Queue(follow, depth=8)
         # A tag goes home when its read was answered, so what waits here may be more than the tags:
         # also the chains in ``follows`` (8) and on the way there. New ones begin only when nothing

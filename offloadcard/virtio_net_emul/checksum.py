@@ -23,8 +23,9 @@ class Checksum(wiring.Component):
 
     Timing
     ------
-    A beat per cycle. The first beat of a frame without a request leaves 4 cycles after it came;
-    with one, the latency of :class:`OctetSum` and 4 cycles after the last beat came.
+    A beat per cycle. The first beat of a frame without a request leaves 2 cycles after it came if
+    no frame waits, and 4 if one does; with a request, the latency of :class:`OctetSum` and 4 cycles
+    after the last beat came.
 
     Parameters
     ----------
@@ -69,15 +70,23 @@ class Checksum(wiring.Component):
         wants = Signal()
         moves = Signal()
         spot  = Signal(NUMBER)
+        # A frame that asks for nothing and waits for nobody goes by, all of it.
+        free, goes_by, inside = (Signal(name=name) for name in ("free", "goes_by", "inside"))
+        empty = Signal(init=1)  # known a cycle late, and only while nothing comes
+        m.d.comb += goes_by.eq(inside | free & empty & ~wants)
+        m.d.sync += empty.eq((store.level == 0) & (heads.level == 0) & ~self.i.valid)
+        with m.If(moves):
+            m.d.sync += inside.eq(goes_by & ~self.i.p.last)
         i = heads.i.p
         m.d.comb += [
             wants.eq(meta.csum_status != 0),
-            self.i.ready.eq(store.i.ready & heads.i.ready),
+            # Where nothing waits there is room.
+            self.i.ready.eq(Mux(inside, free, store.i.ready & heads.i.ready)),
             moves.eq(self.i.valid & self.i.ready),
-            store.i.valid.eq(self.i.valid & heads.i.ready),
+            store.i.valid.eq(self.i.valid & heads.i.ready & ~goes_by),
             store.i.p.data.eq(self.i.p.data.as_value()), store.i.p.first.eq(self.i.p.first),
             store.i.p.last.eq(self.i.p.last), store.i.p.error.eq(self.i.p.error),
-            heads.i.valid.eq(self.i.valid & store.i.ready & self.i.p.first),
+            heads.i.valid.eq(self.i.valid & store.i.ready & self.i.p.first & ~goes_by),
             spot.eq(meta.csum_start + meta.csum_offset),
             i.meta.eq(meta), i.wants.eq(wants), i.odd.eq(meta.csum_start[0]),
             i.high.eq(spot), i.low.eq(spot + 1),
@@ -91,15 +100,20 @@ class Checksum(wiring.Component):
         m.d.sync += Assert(~sums.i.valid | sums.i.ready)  # a sum has its head
 
         # Out: two registers, moved together.
-        free, takes = Signal(), Signal()
-        known = heads.o.p
+        takes, passes, by = Signal(), Signal(), Signal()
+        known = Signal(head)
+        came  = Signal.like(store.o.payload)
         line  = Signal(NUMBER - bits)
         m.d.comb += [
+            passes.eq(self.i.valid & goes_by),
+            by.eq(inside | empty),  # then nothing is in the store
+            known.eq(Mux(by, heads.i.payload, heads.o.payload)),
+            came.eq(Mux(by, store.i.payload, store.o.payload)),
             free.eq(~self.o.valid | self.o.ready),
-            takes.eq(free & store.o.valid & heads.o.valid & (~known.wants | sums.o.valid)),
+            takes.eq(free & store.o.valid & heads.o.valid & (~heads.o.p.wants | sums.o.valid)),
             store.o.ready.eq(takes),
             heads.o.ready.eq(takes & store.o.p.last),
-            sums.o.ready.eq(takes & store.o.p.last & known.wants),
+            sums.o.ready.eq(takes & store.o.p.last & heads.o.p.wants),
         ]
         beat  = Signal.like(store.o.payload, name="beat")
         beat_head = Signal(head)
@@ -120,7 +134,7 @@ class Checksum(wiring.Component):
         ]
         with m.If(free):
             m.d.sync += [
-                valid.eq(takes), beat.eq(store.o.payload), beat_head.eq(known),
+                valid.eq(takes | passes), beat.eq(came), beat_head.eq(known),
                 field.eq(Mux(true == 0xFFFF, true, ~true)),
                 self.o.valid.eq(valid), o.first.eq(beat.first), o.last.eq(beat.last),
                 o.error.eq(beat.error | beat.last & beat_head.bad), o.meta.eq(beat_head.meta),
@@ -131,7 +145,7 @@ class Checksum(wiring.Component):
             ends, high, low = (Signal(name=f"{name}_{lane}") for name in ("ends", "high", "low"))
             with m.If(free):
                 m.d.sync += [
-                    ends.eq(store.o.p.last & (tail != 0) & (tail <= lane)),
+                    ends.eq(came.last & (tail != 0) & (tail <= lane)),
                     high.eq(has_high & (known.high[:bits] == lane)),
                     low.eq(has_low & (known.low[:bits] == lane)),
                     o.data[lane].eq(

@@ -23,7 +23,7 @@ class Descriptors(wiring.Component):
 
     Timing
     ------
-    One entry per cycle into runs; 3 cycles a batch more. A run's arrival takes 2 cycles.
+    One entry per cycle into runs; 2 cycles a batch more. A run's arrival takes 2 cycles.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Descriptors(wiring.Component):
         self.job = data.StructLayout({
             "slot": g.slot, "run": self.run, "least": 16, "queue": g.queue_bits, "desc": 64,
             "generation": 1})
-        m.submodules.jobs = jobs = Queue(self.job, depth=4)
+        m.submodules.jobs = jobs = Queue(self.job, depth=4, latency=1)
         self._scan(m, jobs.i)
         self._ask(m, jobs.o)
         return m
@@ -89,44 +89,50 @@ class Descriptors(wiring.Component):
         left   = Signal(range(g.batch + 1))
         index  = Signal(range(g.batch + 1))
         failed = Signal()
-        begun  = Signal()
         job    = Signal(self.job)
         last   = Signal(16)
         size   = Signal(16)
-        id_    = Signal(16)
-        bad    = Signal()
         rises  = Signal()
         falls  = Signal()
-        step   = Signal()
+        bad    = Signal()
+        id_    = Signal(16)
         m.d.comb += [
             id_.eq(ids[:16]),
             bad.eq(failed | (id_ >= size)),
-            rises.eq(begun & ~bad & ~job.run.bad & (id_ == (last + 1)[:16])
+            rises.eq(~bad & ~job.run.bad & (id_ == (last + 1)[:16])
                      & ((job.run.count == 1) | ~job.run.falls)),
-            falls.eq(begun & ~bad & ~job.run.bad & (id_ == (last - 1)[:16])
+            falls.eq(~bad & ~job.run.bad & (id_ == (last - 1)[:16])
                      & ((job.run.count == 1) | job.run.falls)),
             jobs.payload.eq(job),
         ]
+
+        def begin(at, number, wrong):
+            """A run begins with entry ``at``."""
+            m.d.sync += [job.slot.index.eq(at), job.run.count.eq(1), job.run.falls.eq(0),
+                         job.run.bad.eq(wrong), job.least.eq(Mux(wrong, 0, number))]
+
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.arrived.valid):
                     m.next = "LOAD"
             with m.State("LOAD"):
-                row = self.batch_row
+                row, number, wrong = self.batch_row, self.ring_row[:16], Signal()
+                m.d.comb += wrong.eq(self.arrived.p.error | (number >= row.size))
                 m.d.sync += [
-                    ids.eq(self.ring_row), left.eq(row.count), size.eq(row.size), index.eq(0),
-                    failed.eq(self.arrived.p.error), begun.eq(0),
+                    ids.eq(self.ring_row >> 16), left.eq(row.count - 1), size.eq(row.size),
+                    index.eq(1), failed.eq(self.arrived.p.error), last.eq(number),
                     job.queue.eq(row.queue), job.desc.eq(row.desc),
                     job.slot.batch.eq(self.arrived.p.batch), job.generation.eq(row.generation)]
+                begin(0, number, wrong)
                 m.d.comb += self.arrived.ready.eq(1)
                 m.next = "SCAN"
             with m.State("SCAN"):
-                joins = Signal()
+                joins, step = Signal(), Signal()
                 m.d.comb += joins.eq((rises | falls) & (left != 0))
-                m.d.comb += jobs.valid.eq(begun & ~joins)
-                m.d.comb += step.eq(~jobs.valid | jobs.ready)
+                m.d.comb += jobs.valid.eq(~joins)
+                m.d.comb += step.eq(joins | jobs.ready)
                 with m.If(step):
-                    m.d.sync += [ids.eq(ids >> 16), last.eq(id_), begun.eq(left != 0)]
+                    m.d.sync += [ids.eq(ids >> 16), last.eq(id_)]
                     with m.If(left != 0):
                         m.d.sync += [left.eq(left - 1), index.eq(index + 1)]
                         with m.If(joins):
@@ -135,9 +141,7 @@ class Descriptors(wiring.Component):
                             with m.If(falls):
                                 m.d.sync += job.least.eq(id_)
                         with m.Else():
-                            m.d.sync += [job.slot.index.eq(index), job.run.count.eq(1),
-                                         job.run.falls.eq(0), job.run.bad.eq(bad),
-                                         job.least.eq(Mux(bad, 0, id_))]
+                            begin(index, id_, bad)
                     with m.Else():
                         m.next = "IDLE"
 
@@ -205,7 +209,7 @@ class Descriptors(wiring.Component):
         # The account: how many of a batch's descriptors have come.
         m.submodules.ends = ends = Queue(data.StructLayout({
             "batch": range(g.batches), "count": range(g.batch + 1), "queue": g.queue_bits,
-            "generation": 1, "error": 1}), depth=g.desc_tags)
+            "generation": 1, "error": 1}), depth=g.desc_tags, latency=0)
         m.d.comb += [
             tags.i.valid.eq(valid & beat.last), tags.i.payload.eq(beat.tag),
             ends.i.valid.eq(valid & beat.last),

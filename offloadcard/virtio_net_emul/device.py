@@ -206,12 +206,12 @@ class Device(wiring.Component):
             *(border.i.p[name].eq(requests.p[name]) for name in requests.p.shape().members),
             border.i.valid.eq(requests.valid), requests.ready.eq(border.i.ready),
         ]
-        answer = Signal.like(self.reads.beats.payload)
-        valid  = Signal()
-        m.d.sync += [answer.eq(self.reads.beats.payload), valid.eq(self.reads.beats.valid)]
+        # Answers leave a register of the endpoint, and every engine keeps its own in one.
+        answers = self.reads.beats
         m.d.comb += [
-            *(reads.port.beats.p[name].eq(answer[name]) for name in answer.shape().members),
-            reads.port.beats.valid.eq(valid),
+            *(reads.port.beats.p[name].eq(answers.p[name])
+              for name in answers.payload.shape().members),
+            reads.port.beats.valid.eq(answers.valid),
         ]
         m.submodules.writes = writes = DmaWriteMux(
             count=4, tag_width=WRITE_TAG, function_id_width=g.id_width, data_width=g.data_width)

@@ -101,8 +101,8 @@ class Gather(wiring.Component):
         g = self.geometry
         event = data.StructLayout({
             "batch": range(g.batches), "total": 12, "final": 1, "error": 1})
-        m.submodules.finals = finals = Queue(event, depth=8)
-        m.submodules.ends   = ends   = Queue(event, depth=g.gather_tags)
+        m.submodules.finals = finals = Queue(event, depth=8, latency=1)
+        m.submodules.ends   = ends   = Queue(event, depth=g.gather_tags, latency=0)
         m.submodules.tags   = tags   = Pool(count=g.gather_tags)
         m.submodules.tagged = tagged = Table(data.StructLayout({
             "slot": g.slot, "line": range(g.pages * g.lines), "above": 2}), depth=g.gather_tags)
@@ -291,7 +291,7 @@ class Gather(wiring.Component):
         g = self.geometry
         m.submodules.sums = sums = Table(data.StructLayout({
             "reads": 12, "total": 12, "final": 1, "error": 1}), depth=g.batches)
-        m.submodules.ready = ready = Queue(unsigned(g.queue_bits), depth=4)
+        m.submodules.ready = ready = Queue(unsigned(g.queue_bits), depth=4, latency=0)
         wiring.connect(m, ready.o, wiring.flipped(self.ready))
         goes   = Signal()
         chosen = Signal.like(finals.payload)

@@ -18,7 +18,7 @@ class RingAnswers(wiring.Component):
 
     Timing
     ------
-    A beat per cycle; an answer stands in its queue 2 cycles after its last beat.
+    A beat per cycle; an answer goes on with its last beat if none waits.
 
     Parameters
     ----------
@@ -75,8 +75,10 @@ class RingAnswers(wiring.Component):
                      index.eq(valid & beat.last & ~ring)]
 
         # Of a queue at most one index is asked for or armed, so these never overflow.
-        m.submodules.indices = indices = Queue(self.indices.payload.shape(), depth=g.batches)
-        m.submodules.rings   = rings   = Queue(self.arrived.payload.shape(), depth=g.batches)
+        m.submodules.indices = indices = Queue(self.indices.payload.shape(), depth=g.batches,
+                                                     latency=0)
+        m.submodules.rings   = rings   = Queue(self.arrived.payload.shape(), depth=g.batches,
+                                                     latency=0)
         m.submodules.writing = writing = Queue(range(g.batches), depth=g.batches)
         m.submodules.armed   = armed   = Queue(data.StructLayout({
             "batch": range(g.batches), "error": 1}), depth=g.batches)

@@ -24,7 +24,7 @@ class Transmit(wiring.Component):
 
     Timing
     ------
-    4 cycles a batch; a frame takes its beats.
+    4 cycles a batch, in the last of which its first frame is looked up; a frame takes its beats.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ link_row; line, line_row
             "packet": self.packet_row.shape(), "queue": g.queue_bits, "csum": 1, "start": 14,
             "offset": 14,
             "ends": 1, "batch": range(g.batches), "count": range(g.batch + 1), "skip": 1})
-        m.submodules.frames = frames = Queue(frame, depth=16)
+        m.submodules.frames = frames = Queue(frame, depth=16, latency=0)
         self._visit(m, frames)
         self._send(m, frames.o)
         return m
@@ -122,8 +122,10 @@ link_row; line, line_row
         queue_r = Signal(g.queue_bits)
         count_r = Signal(range(g.batch + 1))
         skip    = Signal()
-        m.d.sync += [fetched.eq(fetch), ends.eq(index + 1 == count), batch.eq(entry.batch),
-                     queue_r.eq(queue), count_r.eq(count), skip.eq(wrong)]
+        most = Signal.like(count)  # frames of the present batch
+        m.d.comb += most.eq(count)
+        m.d.sync += [fetched.eq(fetch), ends.eq(index + 1 == most), batch.eq(entry.batch),
+                     queue_r.eq(queue), count_r.eq(most), skip.eq(wrong)]
         m.d.comb += [
             frames.i.valid.eq(fetched), frames.i.p.packet.eq(self.packet_row),
             frames.i.p.queue.eq(queue_r), frames.i.p.ends.eq(ends),
@@ -150,19 +152,24 @@ link_row; line, line_row
                 m.d.sync += seq.eq(rows.rows[0])
                 m.next = "BATCH"
             with m.State("BATCH"):
-                m.d.sync += entry.eq(self.order_entry)
+                m.d.sync += [entry.eq(self.order_entry), index.eq(0)]
                 m.next = "IDLE"
                 with m.If(self.order_entry.lap == ~seq[3]):
                     m.next = "READY"
             with m.State("READY"):
-                m.d.sync += [index.eq(0), count.eq(self.batch_row.count),
-                             wrong.eq(self.ready_row[1])]
+                m.d.comb += most.eq(self.batch_row.count)
+                m.d.sync += [count.eq(most), wrong.eq(self.ready_row[1]), skip.eq(0)]
                 m.next = "IDLE"
                 with m.If(self.ready_row[0] == self.batch_row.generation):
                     m.d.comb += [again.eq(1), rows.enable.eq(1)]
                     m.next = "FRAMES"
                     with m.If(self.ready_row[1]):
                         m.next = "FAIL"
+                    with m.Elif(frames.level < 13):
+                        m.d.comb += fetch.eq(1)
+                        m.d.sync += index.eq(1)
+                        with m.If(most == 1):
+                            m.next = "IDLE"
             with m.State("FAIL"):
                 m.d.comb += failures.i.valid.eq(1)
                 with m.If(failures.i.ready):
@@ -178,7 +185,7 @@ link_row; line, line_row
         """A frame's lines from its pages, a beat a cycle; pages go home when they were read."""
         g = self.geometry
         beat = self.transmitted.payload.shape()
-        m.submodules.beats = beats = Queue(beat, depth=8)
+        m.submodules.beats = beats = Queue(beat, depth=8, latency=0)
         m.submodules.jobs  = jobs  = Queue(g.used_job, depth=8)
         wiring.connect(m, beats.o, wiring.flipped(self.transmitted))
         wiring.connect(m, jobs.o, wiring.flipped(self.jobs))

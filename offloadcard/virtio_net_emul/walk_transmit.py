@@ -29,7 +29,7 @@ class WalkTransmit(wiring.Component):
 
     Timing
     ------
-    5 cycles a batch and 1 an entry.
+    4 cycles a batch and 1 an entry; the first entry leaves in the last of the four.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class WalkTransmit(wiring.Component):
         m = Module()
         g = self.geometry
         m.submodules.work  = work  = WorkList(count=g.queues)
-        m.submodules.heads = heads = Queue(g.head, depth=8)
+        m.submodules.heads = heads = Queue(g.head, depth=8, latency=0)
         m.submodules.rows  = rows  = Table(4, depth=g.queues)
         wiring.connect(m, heads.o, wiring.flipped(self.heads))
 
@@ -172,6 +172,7 @@ class WalkTransmit(wiring.Component):
                 row = self.batch_row
                 m.d.sync += [count.eq(row.count), failed.eq(self.ready_row[1]),
                              need.eq(row.count * row.frame_pages)]
+                m.d.comb += entries.begin.eq(1)
                 m.next = "IDLE"
                 with m.If(self.ready_row[0] == row.generation):
                     m.next = "CLAIM"
@@ -181,8 +182,10 @@ class WalkTransmit(wiring.Component):
                 m.d.comb += again.eq(1)
                 with m.If((need <= room >> 1) & share
                           & (quiet | (need <= self.free_reads >> 1))):
-                    m.d.comb += [claim.eq(need), rows.enable.eq(1), entries.begin.eq(1)]
+                    m.d.comb += [claim.eq(need), rows.enable.eq(1), emit.eq(heads.level < 6)]
                     m.next = "EMIT"
+                    with m.If((heads.level < 6) & (count == 1)):
+                        m.next = "IDLE"
             with m.State("EMIT"):
                 with m.If(heads.level < 6):
                     m.d.comb += emit.eq(1)

@@ -163,7 +163,7 @@ def test_one_beat_a_cycle_and_the_latency_that_is_promised():
 
     frames = [({"function_id": 1}, bytes([n & 255]) * 60) for n in range(8)]
     run = Run(block(width), frames, width=width)
-    assert run.cycles["out"][0] - run.cycles["in"][0] == 4
+    assert run.cycles["out"][0] - run.cycles["in"][0] == 2
 
     # The longest frames, back to back: one goes while the next comes.
     frames = [(asks(34, 16), bytes([n]) * 9216) for n in range(6)]

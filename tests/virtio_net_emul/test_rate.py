@@ -85,7 +85,7 @@ def test_cycles_a_frame():
 
     host.simulate(story)
     print(found)
-    assert found["latency"] <= 4 * 125 + 96
+    assert found["latency"] <= 4 * 125 + 46
     assert found["out"] <= 2
     assert found["in"] <= 2.5
     assert found["reads"] < 8 * EACH * 1.3
