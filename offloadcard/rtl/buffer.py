@@ -159,11 +159,12 @@ class Queue(wiring.Component):
 
         first  = Signal(width)
         some   = Signal()  # `first` is the first of all
+        stored = Signal()  # something waits in memory, or did a cycle ago
         inside = Signal(range(self.depth + 1))
-        stored, moves, leaves, stays, at_once = (Signal(name=name) for name in (
-            "stored", "moves", "leaves", "stays", "at_once"))
+        moves, leaves, stays, at_once = (Signal(name=name) for name in (
+            "moves", "leaves", "stays", "at_once"))
+        m.d.sync += stored.eq((store.w_en | (store.level != 0)) & self._waits_its_turn)
         m.d.comb += [
-            stored.eq((inside != some) & self._waits_its_turn),
             at_once.eq(~some & ~stored & (self.latency == 0)),
             self.i.ready.eq((inside != self.depth) & store.w_rdy),
             moves.eq(self.i.valid & self.i.ready),
