@@ -21,7 +21,7 @@ class CardConfig:
     nvme_vfs: int = 126
     function_id_width: int = 8       # up to 12
     pcie_tags: int = 256             # DMA reads in flight; each owns READ_MAX octets of buffer
-    read_window_octets: int = 16 * 1024  # asked for at once, late answers apart
+    read_window_octets: int = 16 * 1024  # asked for at once, of a prompt host
     completion_timeout_us: int = 50_000
     virtio_queue_size: int = 1024
     virtio_queue_pairs: int = 8      # contexts are sized by it
@@ -52,7 +52,8 @@ class CardConfig:
               "at least 1 and leave room for all functions in `function_id_width`")
         check("pcie_tags", power_of_two(self.pcie_tags) and self.pcie_tags <= 256,
               "a power of two up to 256")
-        check("read_window_octets", self.read_window_octets >= 512, "at least 512")
+        check("read_window_octets", self.read_window_octets >= 512
+              and self.read_window_octets % 4 == 0, "at least 512 and a multiple of 4")
         for name in ("virtio_queue_size", "nvme_queue_size"):
             size = getattr(self, name)
             check(name, power_of_two(size) and 4 <= size <= 4096, "a power of two, 4 to 4096")

@@ -188,7 +188,8 @@ class ReadRequester(wiring.Component):
             window.opened.valid.eq(tracker.openings.valid), window.opened.p.slot.eq(opening.slot),
             window.opened.p.octets.eq(opening.record.length),
             window.answered.valid.eq(tracker.answers.valid),
-            window.answered.payload.eq(tracker.answers.p.slot),
+            window.answered.p.slot.eq(tracker.answers.p.slot),
+            window.answered.p.error.eq(tracker.answers.p.error),
         ]
 
         # A read that times out takes five quarters of the timeout, its sweep not counted.

@@ -15,11 +15,18 @@ class StubbornWindow(ReadWindow):
     _forgets = False
 
 
+class NarrowWindow(ReadWindow):
+    """A host far away is never seen."""
+    _widens = False
+
+
 def test_bad_parameter():
     with pytest.raises(ValueError, match="`slots` must be a power of two, 2 or more, not 3"):
         ReadWindow(slots=3, octets=4096, late_cycles=LATE)
-    with pytest.raises(ValueError, match="`octets` must be at least 512, not 511"):
-        ReadWindow(slots=64, octets=511, late_cycles=LATE)
+    for octets in (508, 4095):
+        with pytest.raises(ValueError, match="`octets` must be at least 512 and a multiple of 4, "
+                                             f"not {octets}"):
+            ReadWindow(slots=64, octets=octets, late_cycles=LATE)
 
 
 def run(dut, bench):
@@ -53,7 +60,7 @@ def test_open_while_there_is_room(seed):
             ctx.set(dut.answered.valid, bool(ends))
             if ends:
                 slot = rng.choice(ends)
-                ctx.set(dut.answered.payload, slot)
+                ctx.set(dut.answered.payload, {"slot": slot, "error": 0})
                 del under_way[slot]
                 resting[slot] = cycle
             await ctx.tick()
@@ -94,7 +101,7 @@ def test_late_reads_do_not_count(kind):
             return
         await fill(32)
         for slot in range(WINDOW // 512):
-            ctx.set(dut.answered.payload, slot)
+            ctx.set(dut.answered.payload, {"slot": slot, "error": 0})
             ctx.set(dut.answered.valid, 1)
             await ctx.tick()
         ctx.set(dut.answered.valid, 0)
@@ -102,3 +109,56 @@ def test_late_reads_do_not_count(kind):
         assert not ctx.get(dut.open)
 
     run(dut, bench)
+
+
+@pytest.mark.parametrize("kind", [ReadWindow, NarrowWindow])
+def test_a_host_far_away(kind):
+    """The shortest good answer widens the window in proportion; a refusal, and what is slower for
+    others' sake, does not change it; a prompt answer brings it back."""
+    dut   = kind(slots=SLOTS, octets=WINDOW, late_cycles=1024)
+    shown = []
+
+    async def bench(ctx):
+        async def trip(cycles, error=0):
+            ctx.set(dut.opened.payload, {"slot": 0, "octets": 512})
+            ctx.set(dut.opened.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.opened.valid, 0)
+            await ctx.tick().repeat(cycles - 1)
+            await answer(0, error)
+            await ctx.tick().repeat(4)
+
+        async def answer(slot, error=0):
+            ctx.set(dut.answered.payload, {"slot": slot, "error": error})
+            ctx.set(dut.answered.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.answered.valid, 0)
+
+        async def room():
+            """Requests of 512 octets until it closes."""
+            slot = 0
+            while ctx.get(dut.open):
+                ctx.set(dut.opened.payload, {"slot": slot, "octets": 512})
+                ctx.set(dut.opened.valid, 1)
+                await ctx.tick()
+                ctx.set(dut.opened.valid, 0)
+                await ctx.tick().repeat(3)
+                slot += 1
+            shown.append(slot * 512 / WINDOW)
+            for taken in range(slot):
+                await answer(taken, error=1)  # refusals, to say nothing of the host
+            await ctx.tick().repeat(4)
+
+        await room()
+        await trip(64, error=1)
+        await trip(8 * 32)
+        await room()
+        await trip(24 * 32)
+        await room()
+        await trip(6 * 32)
+        await room()
+        await trip(2 * 32)
+        await room()
+
+    run(dut, bench)
+    assert shown == ([1, 2, 2, 1.5, 1] if kind is ReadWindow else 5 * [1])
