@@ -19,22 +19,22 @@ __all__ = ["Avail"]
 
 
 class Avail(wiring.Component):
-    """Turn doorbells into batches: visit the queues that have work in turn, read their index when
-    nothing is known to be there, and the ring when something is.
+    """Turn doorbells into batches: visit queues that have work in turn; read the index, or the ring
+    when something is known to be there.
 
     A visit costs a queue at most one batch, so queues share the card round robin. A batch is as
     large as its frames' pages allow, and a quarter of that when things are scarce. A queue gets
-    more than one batch only while half of them are free, and ahead of its frames only while three
-    quarters are: no tenant takes the last, and who has frames takes before who has none. Buffers
-    that are merged, or fetched ahead, come in whole batches. At most one read of a queue's index
-    is in flight; ring reads of one queue follow each other without waiting.
+    more than one batch only while half of them are free and, if it sends, no ``crowd`` is in
+    flight: others would wait for the link behind it; buffers ahead of its frames only while three
+    quarters are free. Merged and early buffers come in whole batches. One index read of a queue is
+    in flight at most; its ring reads do not wait.
 
     Functions whose memory is slow get one batch of one entry each, and all together a small part
     of the reads (:class:`~.confine.Confine`); their queues wait for it apart from the others.
 
     Where EVENT_IDX was negotiated, the driver notifies only for the entry named in ``avail_event``.
-    It is written when the ring was seen empty, and the index is read once more behind that write
-    (the driver may have looked before it); until then the index is read when a batch ended.
+    It is written when the ring was seen empty, and the index is read again behind that write (the
+    driver may have looked before it); until then the index is read when a batch ended.
 
     Timing
     ------
@@ -189,12 +189,12 @@ class Avail(wiring.Component):
         enough = Signal()  # entries are ahead: rather none now than a small batch
         known, small = Signal(16), Signal()  # less than a batch holds, of what leaves
         next_, ring, row_r = Signal.like(row), Signal(), Signal.like(row)
-        mask  = Signal(16)
-        setup = Signal(g.setup)
+        mask, setup = Signal(16), Signal(g.setup)
         most  = Signal(range(g.batch + 1))   # entries of a batch
         usual = Signal.like(most)
         plenty, ample = Signal(), Signal()
-        m.d.sync += [plenty.eq(ids.free > g.batches // 2),
+        few = g.batches // 2 if self.limited else min(g.batches // 2, g.crowd)
+        m.d.sync += [plenty.eq(ids.free > g.batches - few),
                      ample.eq(ids.free > 3 * g.batches // 4)]
         m.d.comb += usual.eq(1)
         for bits in range(1, g.batch_bits + 1):

@@ -24,6 +24,7 @@ class Geometry:
     """
 
     per_queue  = 8   # batches of one queue in flight
+    crowd      = 64  # batches in flight, from which on a queue that sends gets one at a time
     used_slots = 16  # used-ring updates in flight
 
     def __init__(self, config):
