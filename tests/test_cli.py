@@ -46,6 +46,13 @@ def test_help_names_every_command():
     (("plot", "/nowhere/x.json"), "/nowhere/x.json"),
     (("registers", "nothing"), "NAME must be one of card, pcie"),
     (("demo", "--pcap", "/nowhere/x.pcap"), "/nowhere/x.pcap: No such file or directory"),
+    (("demo", "--preset", "huge"), "--preset must be one of model, small, ecp5, tiny"),
+    (("verilog", "--preset", "ecp5", "--block", "rtl.mac", "-o", "mac.md"),
+     "--out must not end in .md, where the ports go"),
+    (("synth", "--preset", "ecp5", "--block", "rtl.mac", "--against", "/nowhere/x.json"),
+     "/nowhere/x.json must be a record of synth, not missing"),
+    (("synth", "--preset", "ecp5", "--block", "rtl.mac", "--against", "README.md"),
+     "README.md must be a record of synth"),
 ])
 def test_what_cannot_be_done_is_one_line_and_code_2(arguments, message):
     code, text = call(*arguments)

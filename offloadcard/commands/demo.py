@@ -1,5 +1,7 @@
 """``offloadcard demo``: the story itself is in ``sim/demo``."""
 
+from offloadcard.config import PRESETS
+
 from .errors import CommandError
 from .late import late
 
@@ -8,6 +10,8 @@ __all__ = ["run"]
 
 def run(*, pcap, image, out, seed, preset, waves):
     """Tell the story; ``True`` if every act held."""
+    if preset not in PRESETS:
+        raise CommandError(f"--preset must be one of {', '.join(PRESETS)}, not {preset}")
     if pcap is not None:
         bridge = late("sim.bridge.ethernet")
         try:

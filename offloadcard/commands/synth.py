@@ -47,12 +47,23 @@ def _print(records, whole):
     console.print(table)
 
 
-def _compare(record, against):
-    """Print what differs from the record in the file ``against``; stop if logic does."""
+def _read(against):
+    """The record in the file ``against``."""
     path = Path(against)
     if not path.exists():
         raise CommandError(f"{against} must be a record of synth, not missing")
-    area, few = late("fpga.area"), json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise CommandError(f"{against} must be a record of synth: {error}") from None
+    if not isinstance(record, dict) or not {"cells", "functions"} <= set(record):
+        raise CommandError(f"{against} must be a record of synth, and has no cells or functions")
+    return record
+
+
+def _compare(record, few):
+    """Print what differs from the record ``few``; stop if logic does."""
+    area = late("fpga.area")
     for number, part in enumerate(record.get("parts", [])):
         lut, ff = area.growth(few["parts"][number], part)
         console.print(f"{part['block']}: logic {lut:+.1%}, FF {ff:+.1%}", highlight=False)
@@ -82,6 +93,7 @@ def run(*, preset, functions, block, json_path, route, seeds, against=None):
         raise CommandError(f"--seeds must be at least 1, not {seeds}")
     if block not in BLOCKS:
         raise CommandError(f"--block must be one of {', '.join(BLOCKS)}, not {block}")
+    few   = _read(against) if against else None
     names = PARTS if block == "card" else (block,)
     records = []
     with progress_bar("synth", len(names)) as step:
@@ -103,6 +115,6 @@ def run(*, preset, functions, block, json_path, route, seeds, against=None):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(whole, indent=1) + "\n")
         console.print(f"{path} written", highlight=False)
-    if against:
-        _compare(whole, against)
+    if few:
+        _compare(whole, few)
     return whole

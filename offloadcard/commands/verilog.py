@@ -5,6 +5,7 @@ from pathlib import Path
 from .blocks import config_of, make_block
 from .console import console, progress_bar
 from .emit import to_verilog
+from .errors import CommandError
 from .flat import Flat
 
 __all__ = ["run"]
@@ -13,6 +14,8 @@ __all__ = ["run"]
 def run(*, preset, functions, block, out):
     """Write the SystemVerilog of ``block`` to ``out``, its ports beside it; return its path."""
     config = config_of(preset, functions)
+    if out and Path(out).suffix == ".md":
+        raise CommandError(f"--out must not end in .md, where the ports go: {out}")
     component = Flat(make_block(block, config))
     name = block.replace(".", "_")
     path = Path(out) if out else Path("build/verilog") / f"{name}_{config.name}.sv"

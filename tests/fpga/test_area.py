@@ -107,11 +107,11 @@ def test_growing_logic_is_seen():
 def test_the_command_stops_when_logic_grows(tmp_path):
     few = tmp_path / "few.json"
     few.write_text(json.dumps(record(16)))
-    synth._compare(record(254, lut=1010, memory=10), few)
+    synth._compare(record(254, lut=1010, memory=10), synth._read(few))
     with pytest.raises(CommandError, match=r"logic of card must differ by at most 5%"):
-        synth._compare(record(254, lut=1100), few)
+        synth._compare(record(254, lut=1100), synth._read(few))
     with pytest.raises(CommandError, match="must be a record of synth, not missing"):
-        synth._compare(record(254), tmp_path / "none.json")
+        synth._read(tmp_path / "none.json")
 
 
 def test_the_page_is_that_of_its_records():
