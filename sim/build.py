@@ -32,6 +32,7 @@ from amaranth.hdl._ir import PortDirection
 from offloadcard.commands import emit as emission
 from offloadcard.commands.emit import awake
 
+from .bridge.child import die_with_parent
 from .link import shim
 
 __all__ = ["BuildError", "RunError", "Simulator", "simulator", "card_simulator", "run", "compact",
@@ -150,7 +151,8 @@ def _call(what, arguments, folder, env):
     log = folder / f"{what}.log"
     with open(log, "w") as out:
         code = subprocess.run([str(a) for a in arguments], cwd=folder, env=env, stdout=out,
-                              stderr=subprocess.STDOUT, check=False).returncode
+                              stderr=subprocess.STDOUT, check=False,
+                              preexec_fn=die_with_parent).returncode
     if code:
         tail = log.read_text(errors="replace")
         errors = [line for line in tail.splitlines() if "rror" in line][:15]
@@ -315,7 +317,8 @@ def run(made, module, *, tests=None, arguments=None, waves=None, timeout_s=600, 
     with open(log, "w") as out:
         try:
             code = subprocess.run(line, cwd=work, env=env, stdout=out, stderr=subprocess.STDOUT,
-                                  timeout=timeout_s, check=False).returncode
+                                  timeout=timeout_s, check=False,
+                                  preexec_fn=die_with_parent).returncode
         except subprocess.TimeoutExpired as late:
             raise RunError(f"{module} did not end in {timeout_s} s:\n{_tail(log)}") from late
     failures = _failures(work / "results.xml")

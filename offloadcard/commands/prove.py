@@ -12,6 +12,7 @@ from rich.table import Table
 
 from .console import console, progress_bar
 from .errors import CommandError
+from .late import late
 
 __all__ = ["Proof", "collect", "run"]
 
@@ -80,7 +81,8 @@ def collect(names=()):
 def _prove(tests):
     """Run ``tests``; yield a :class:`Proof` as each ends, then exit code and output."""
     process = subprocess.Popen(_pytest("-v", "--tb=short", *tests), cwd=ROOT, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               preexec_fn=late("sim.bridge.child").die_with_parent)
     began, lines = time.monotonic(), []
     with process:
         for line in process.stdout:

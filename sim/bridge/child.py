@@ -1,4 +1,4 @@
-"""Processes that must not outlive the simulator that started them."""
+"""Processes that must not outlive the one that started them."""
 
 # Ref: linux-6.1, include/uapi/linux/prctl.h
 

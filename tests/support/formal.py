@@ -11,6 +11,8 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
 
+from sim.bridge.child import die_with_parent
+
 __all__ = ["prove", "ProofFailed"]
 
 
@@ -28,7 +30,8 @@ def _tool(name):
 def _run(arguments, cwd):
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True,
-                          env={**os.environ, "PATH": f"{path}:{os.environ.get('PATH', '')}"})
+                          env={**os.environ, "PATH": f"{path}:{os.environ.get('PATH', '')}"},
+                          preexec_fn=die_with_parent)
     return done.returncode, done.stdout + done.stderr
 
 
