@@ -1,6 +1,7 @@
 """The body of ``offloadcard bench``: no options parsing here."""
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 
 from rich.console import Console
@@ -61,7 +62,10 @@ def run(scenarios=(), preset="model", link="gen3x16", host_latency_ns=None, pack
     scenarios = list(scenarios) or [
         name for name, scenario in CATALOG.items() if scenario.burst]
     for name in scenarios:
-        _check("scenario", name, CATALOG)
+        if name not in CATALOG:
+            near = get_close_matches(name, CATALOG, n=3)
+            raise ValueError(f"`scenario` must be one that `--list` names, not {name!r}"
+                             + f" (near: {', '.join(near)})" * bool(near))
     _check("preset", preset, PRESETS)
     _check("link", link, LINKS)
     if packets is not None and packets < 64:
