@@ -194,11 +194,11 @@ def block_rates(records, baseline):
 
 def functions(records, _baseline):
     """Packets a second against the number of functions that send."""
-    rows = _swept(records, "net-tx-64", "queues")
+    rows = _swept(records, "net-tx-64-sustained", "queues")
     if not rows:
         return None
-    figure, (axes,) = canvas(2.2, caption=_card([r for _, r in rows]) + " Burst method, 1,024 "
-                             "minimum frames over all functions, one queue each.")
+    figure, (axes,) = canvas(2.2, caption=_card([r for _, r in rows]) + " Sustained method, one "
+                             "queue of 256 entries each, refilled by the host.")
     axes.plot([n for n, _ in rows], [rate_of(r) for _, r in rows], color=GREYS[0], marker="o",
               label="card")
     axes.plot([n for n, _ in rows], [r["bound"]["value"] for _, r in rows], color=GREYS[3],
