@@ -7,15 +7,15 @@ from offloadcard.virtio_net_emul.device import Device
 from offloadcard.virtio_net_emul.layouts import Geometry
 from tests.virtio_net_emul.host import Host, Queue, frame_of
 
-QUEUES = 12
-CROWD  = Geometry.crowd
-CONFIG = replace(MODEL, name="crowd", virtio_net_vfs=16, nvme_vfs=1, function_id_width=5)
+QUEUES, CROWD = 4, 16
+CONFIG = replace(MODEL, name="crowd", virtio_net_vfs=8, nvme_vfs=1, function_id_width=4)
 BATCH  = Geometry(CONFIG).batch
 EACH   = Geometry.per_queue * BATCH  # frames of each queue
 
 
-def test_a_crowd_waits_in_its_rings():
-    """Twelve queues with as much as each may have in flight: what eight would have is."""
+def test_a_crowd_waits_in_its_rings(monkeypatch):
+    """Four queues with as much as each may have in flight: half of it is, where that is a crowd."""
+    monkeypatch.setattr(Geometry, "crowd", CROWD)
     host = Host(Device(CONFIG), latency=125, size=1 << 22)
     out  = [Queue(host, 2 + n, 1, size=256) for n in range(QUEUES)]
     ring = {queue.function_id: range(queue.avail + 4, queue.avail + 4 + 2 * queue.size)
