@@ -123,7 +123,9 @@ class SlowPath:
             done = self.scheduler.next_done()
             if done is not None:
                 wait = max(0, min(wait, done - now))
-            packet = await self.port.receive(0 if len(ring) else wait)
+            if len(ring) or self._leaving and self._leaving[0].ready:
+                wait = 0  # a look for events takes completions, too
+            packet = await self.port.receive(wait)
             now = self.port.now_ns()
             if packet is not None:
                 self._admit(packet, now)

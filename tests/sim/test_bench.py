@@ -204,6 +204,7 @@ def test_every_picture_can_be_drawn(tmp_path):
         _asked("net-tx-64", 20.0, queues=1), _asked("gft-64", 84.0, queues=64, octets=124),
         _asked("gft-64", 148.0, queues=1),
         _asked("gft-64", 148.0, queues=64), _asked("nvme-read-4k-sustained", 3.0),
+        *(_asked("net-tx-64-sustained", 40.0 * n, queues=n) for n in (1, 2)),
         *(_asked("nvme-read-4k-sustained", 1.0, depth=depth) for depth in (1, 2)),
         _asked("nvme-read-4k-sustained", 1.0, octets=8192)]
     result = {"name": "xdp-1", "title": "XDP", "unit": "Mpps", "value": 9.0, "low": 8.0,
